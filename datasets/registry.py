@@ -1,0 +1,70 @@
+"""The sources biofm reads: one file each, one row here."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..signals import Recording
+
+
+class RecordError(ValueError):
+    """A record that cannot be used: the message names the file, what was expected, what was found."""
+
+
+@dataclass(frozen=True)
+class RecordRef:
+    """A record that was found but not read: enough to plan splits and shards before any signal is opened.
+
+    `facts` holds what `read` needs from the source's tables (labels, age, sex); it must pickle.
+    """
+
+    record: str
+    subject: str
+    path: Path
+    fold: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Source(Protocol):
+    """A source: find it, read it, label it, nothing else."""
+
+    name: str
+    """As in `biofm shards build <name>`; lower case, no dots or dashes."""
+    title: str
+    licence: str
+
+    def find(self, roots: Sequence[Path]) -> list[RecordRef]:
+        """Every record below the roots, sorted by record id, without reading a signal.
+
+        Raises `FileNotFoundError` naming the file or layout it looked for; `ValueError` where two
+        roots hold the same record id with different content.
+        """
+        ...
+
+    def read(self, ref: RecordRef) -> Recording:
+        """One record in physical units, at its own rate. Raises `RecordError` where it cannot be used."""
+        ...
+
+    def label_sets(self, roots: Sequence[Path]) -> dict[str, dict[str, list[str]]]:
+        """Label set → class → the codes in `Recording.labels` that stand for it."""
+        ...
+
+
+SOURCES: dict[str, str] = {
+    "ptbxl": "ptbxl:PTBXL",
+    "cpsc2018": "cpsc2018:CPSC2018",
+}
+"""Name → module and class in this folder."""
+
+
+def source(name: str) -> Source:
+    """The source of that name. Raises `ValueError` listing the known ones."""
+    if name not in SOURCES:
+        raise ValueError(f"unknown source {name!r}; known: {', '.join(sorted(SOURCES))}")
+    module, _, cls = SOURCES[name].partition(":")
+    found: Source = getattr(importlib.import_module(f"{__package__}.{module}"), cls)()
+    return found

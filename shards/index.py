@@ -1,0 +1,68 @@
+"""`index.parquet`: one row a segment, enough to read any window without opening a tar or a JSON."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import polars as pl
+
+INDEX = "index.parquet"
+MANIFEST = "shards.json"
+SPLITS = ("train", "validation", "test")
+
+SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
+    "shard": pl.String,  # file name of the tar: <dataset>-<split>-00000.tar
+    "key": pl.String,  # the sample's key in the tar, without dots
+    "dataset": pl.String,
+    "record": pl.String,
+    "subject": pl.String,  # unique across datasets
+    "split": pl.String,
+    "fold": pl.Int64,
+    "segment": pl.Int64,  # 0, 1, … within the recording; neighbours are neighbouring rows of one shard
+    "start_s": pl.Float64,  # in the recording's own time
+    "duration_s": pl.Float64,
+    "age": pl.Float64,
+    "sex": pl.String,
+    "labels": pl.List(pl.Struct({"code": pl.String, "value": pl.Float32})),
+    "missing": pl.Float32,  # share of samples
+    "flat": pl.Float32,  # share of channels that never move
+    "clipped": pl.Float32,  # share of source samples that stand at a channel's extreme in runs
+    "signature": pl.String,  # exact hash of the recording's source samples
+    "fingerprint": pl.Binary,  # of the recording: survives resampling, gain, filtering, a small crop
+    "streams": pl.List(
+        pl.Struct(
+            {
+                "name": pl.String,  # <modality>-<rate>hz; the tar member is <key>.<name>.npy
+                "modality": pl.String,
+                "rate_hz": pl.Float64,
+                "channels": pl.List(pl.String),
+                "samples": pl.Int64,  # per channel
+                "data_offset": pl.Int64,  # of the first array byte in the tar: int16, C order
+                "scale": pl.List(pl.Float32),
+                "offset": pl.List(pl.Float32),
+            }
+        )
+    ),
+}
+
+
+def stream_name(modality: str, rate_hz: float) -> str:
+    """`ecg-250hz`; a fractional rate writes its point as `p` (`62p5`), because keys end at the first dot."""
+    return f"{modality}-{rate_hz:g}hz".replace(".", "p")
+
+
+def sample_key(dataset: str, record: str, segment: int) -> str:
+    """The sample's key: `ptbxl_00001_hr_00000`, with nothing in it that a tar or a shell could mind."""
+    return f"{dataset}_{re.sub(r'[^A-Za-z0-9_-]', '_', record)}_{segment:05d}"
+
+
+def read_index(folder: Path) -> pl.DataFrame:
+    """The index of a shard folder. Raises `FileNotFoundError` that says how to build one."""
+    path = folder / INDEX
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{folder} is not a finished shard folder ({INDEX} is missing); "
+            "build it with `biofm shards build`, or run the interrupted build again"
+        )
+    return pl.read_parquet(path)

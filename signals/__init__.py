@@ -1,0 +1,19 @@
+"""Signals: the few types, the channel vocabulary, filtering and resampling. Knows no dataset and no model."""
+
+from .preprocessing import Preprocessing, preprocess
+from .quantization import quantize
+from .types import MISSING, Annotation, Recording, Signal
+from .vocabulary import LEADS_12, channel_id, channel_named
+
+__all__ = [
+    "LEADS_12",
+    "MISSING",
+    "Annotation",
+    "Preprocessing",
+    "Recording",
+    "Signal",
+    "channel_id",
+    "channel_named",
+    "preprocess",
+    "quantize",
+]

@@ -1,0 +1,86 @@
+"""The channel vocabulary: one table (modality, channel) → id, and the names that sources use.
+
+Ids index learned channel embeddings, so rows are only ever appended. Order is never assumed anywhere:
+channels are looked up by name, and an unknown name is an error that lists the known ones.
+"""
+
+from __future__ import annotations
+
+UNITS: dict[str, str] = {
+    "ecg": "mV",
+    "ppg": "au",
+    "acc": "g",
+    "hr": "bpm",
+    "resp": "au",
+    "spo2": "%",
+    "eeg": "uV",
+    "eog": "uV",
+    "emg": "uV",
+    "bp": "mmHg",
+    "counts": "counts",
+}
+"""Modality → the one physical unit it is kept in."""
+
+LEADS_12 = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
+"""The standard 12-lead ECG in its standard order."""
+
+CHANNELS: tuple[tuple[str, str], ...] = (
+    *(("ecg", lead) for lead in LEADS_12),
+    ("ppg", "ppg"),
+    ("acc", "x"),
+    ("acc", "y"),
+    ("acc", "z"),
+    ("hr", "hr"),
+    ("resp", "thorax"),
+    ("resp", "abdomen"),
+    ("spo2", "spo2"),
+    ("bp", "abp"),
+    ("counts", "counts"),
+)
+"""Position in this table is the channel's id. Append only."""
+
+ALIASES: dict[str, dict[str, str]] = {
+    # MLII is the modified limb lead II of the MIT-BIH recordings; EKG is MESA's single lead (a modified I).
+    "ecg": {**{lead.lower(): lead for lead in LEADS_12}, "mlii": "II", "ekg": "I", "ecg": "I"},
+    "ppg": {"pleth": "ppg", "bvp": "ppg"},
+    "resp": {"thor": "thorax", "abdo": "abdomen"},
+}
+"""Modality → lower-cased name in a source → vocabulary name."""
+
+_IDS = {pair: i for i, pair in enumerate(CHANNELS)}
+
+
+def channel_id(modality: str, channel: str) -> int:
+    """Id of a channel. Raises `KeyError` listing the modality's known channels."""
+    try:
+        return _IDS[modality, channel]
+    except KeyError:
+        raise KeyError(
+            f"unknown channel {channel!r} of modality {modality!r}; known: {known_channels(modality)}"
+        ) from None
+
+
+def channel_named(modality: str, name: str) -> str:
+    """The vocabulary's channel for the name a source uses (`AVR` → `aVR`, `MLII` → `II`)."""
+    if (modality, name) in _IDS:
+        return name
+    alias = ALIASES.get(modality, {}).get(name.strip().lower())
+    if alias is None:
+        raise KeyError(
+            f"unknown {modality} channel name {name!r}; known: {known_channels(modality)} "
+            f"and their aliases {sorted(ALIASES.get(modality, {}))}"
+        )
+    return alias
+
+
+def known_channels(modality: str) -> list[str]:
+    """The channels of one modality, or every modality where that one is unknown."""
+    return [c for m, c in CHANNELS if m == modality] or sorted(UNITS)
+
+
+def unit(modality: str) -> str:
+    """Physical unit of a modality. Raises `KeyError` listing the modalities."""
+    try:
+        return UNITS[modality]
+    except KeyError:
+        raise KeyError(f"unknown modality {modality!r}; known: {sorted(UNITS)}") from None

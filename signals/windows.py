@@ -1,0 +1,67 @@
+"""What the reader hands over and models take: a batch of equally long windows, still int16.
+
+Shape suffixes: B batch, C channels, T time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .types import MISSING
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of one modality at one rate: `samples` int16 [B, C, T], `scale` and `offset` [B, C]."""
+
+    modality: str
+    rate_hz: float
+    channels: tuple[str, ...]
+    samples: Tensor
+    scale: Tensor
+    offset: Tensor
+
+    def to(self, device: torch.device | str) -> Windows:
+        """The same on another device; the copies do not block where the memory is pinned."""
+        move = {k: getattr(self, k).to(device, non_blocking=True) for k in ("samples", "scale", "offset")}
+        return replace(self, **move)
+
+    def physical(self) -> tuple[Tensor, Tensor]:
+        """(float32 [B, C, T] in physical units with 0 where missing, bool [B, C, T] of missing samples)."""
+        missing_BCT = self.samples == MISSING
+        x_BCT = self.samples.to(torch.float32) * self.scale[..., None] + self.offset[..., None]
+        return x_BCT.masked_fill_(missing_BCT, 0.0), missing_BCT
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A micro-batch: windows by stream name (`ecg-100hz`), and where each row stands in the run.
+
+    `positions` int64 [B] are the rows' places in the epoch's order: with `seed` and `epoch` they decide
+    every random choice about a row (`signals.randomness`). `rows` int64 [B] are rows of the shard
+    index; `subjects` int64 [B] number the subjects of the index. The last micro-batch of an evaluation
+    may be short, and a rank may get an empty one: B is then 0.
+    """
+
+    streams: dict[str, Windows]
+    seed: int
+    epoch: int
+    positions: Tensor
+    rows: Tensor
+    subjects: Tensor
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same on another device."""
+        return replace(
+            self,
+            streams={k: w.to(device) for k, w in self.streams.items()},
+            positions=self.positions.to(device, non_blocking=True),
+            rows=self.rows.to(device, non_blocking=True),
+            subjects=self.subjects.to(device, non_blocking=True),
+        )
