@@ -1,60 +1,149 @@
 """One way to configure: frozen dataclasses, read from YAML and the command line by jsonargparse.
 
-`parse(Config)` gives `--config NAME_OR_FILE`, dotted overrides (`--optim.lr 1e-3`), `--print_config`
-and a `--help` made from the field docstrings. Unknown keys and impossible values stop the program
-before any work. Configs that ship with biofm are found by name from any folder.
+`parse(Config)` gives `--config NAME_OR_FILE`, dotted overrides (`--optim.lr 1e-3`),
+`--print_config` and a `--help` made from the field docstrings. Unknown keys and impossible values
+stop the program before any work. Configs that ship with biofm are found by name from any folder.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
-from collections.abc import Sequence
+import difflib
+import re
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import yaml
+from jsonargparse import (
+    ArgumentParser,
+    DefaultHelpFormatter,
+    set_parsing_settings,
+)
 
 from .files import write_aside
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 T = TypeVar("T")
 
+# A field's docstring stands below it, and is what `--help` says. No config holds an object of a
+# class that the file itself names, so none can be made to.
+set_parsing_settings(
+    docstring_parse_attribute_docstrings=True, instantiate_subclass_spec_in_any=False
+)
+
 
 def config_file(name: str) -> Path:
-    """The file that `name` means: a path, or the name of a shipped config (`pretrain/mae_ptbxl`)."""
+    """The file that `name` means: a path, or a shipped config's name (`pretrain/mae_ptbxl`)."""
     path = Path(name)
     if path.is_file():
         return path
     shipped = CONFIGS / (name if name.endswith(".yaml") else f"{name}.yaml")
     if shipped.is_file():
         return shipped
-    known = ", ".join(sorted(str(p.relative_to(CONFIGS).with_suffix("")) for p in CONFIGS.rglob("*.yaml")))
-    raise FileNotFoundError(f"no config file {name!r}, and no shipped config of that name; shipped: {known}")
+    known = sorted(str(p.relative_to(CONFIGS).with_suffix("")) for p in CONFIGS.rglob("*.yaml"))
+    raise FileNotFoundError(
+        f"no config file {name!r}, and no shipped config of that name; shipped: {', '.join(known)}"
+    )
 
 
 def parse(config_type: type[T], arguments: Sequence[str] | None = None, description: str = "") -> T:
-    """Build `config_type` from command-line arguments (default: `sys.argv`)."""
-    from jsonargparse import ArgumentParser
+    """Build `config_type` from command-line arguments (default: `sys.argv`).
 
-    parser = ArgumentParser(description=description)
-    parser.add_argument("--config", action="config", help="a YAML file, or the name of a shipped config")
-    parser.add_class_arguments(config_type, None)
-    namespace = parser.parse_args(resolve_names(arguments))
-    namespace.pop("config", None)
-    return parser.instantiate_classes(namespace)  # type: ignore[no-any-return]
+    An unknown option, a wrong type, or a value that the config refuses (its `ValueError`) prints
+    one line that says what was expected and ends the program with status 2.
+    """
+    parser = ConfigParser(description=description)
+    parser.add_config(config_type)
+    return parser.config(config_type, parser.values(arguments))
 
 
-def resolve_names(arguments: Sequence[str] | None) -> list[str]:
-    """Replace the name of a shipped config after `--config` by its file."""
-    import sys
+class ConfigParser(ArgumentParser):
+    """jsonargparse's parser, with short errors, shipped configs by name and readable help."""
 
-    words = list(sys.argv[1:] if arguments is None else arguments)
-    for i, word in enumerate(words):
-        if word == "--config" and i + 1 < len(words):
-            words[i + 1] = str(config_file(words[i + 1]))
-        elif word.startswith("--config="):
-            words[i] = f"--config={config_file(word.removeprefix('--config='))}"
-    return words
+    config_read: str = ""
+    """The last config file that was read, which an error then names."""
+
+    def __init__(self, prog: str | None = None, usage: str | None = None, **rest: Any) -> None:
+        # A usage line that names every option of a config would bury the error that follows it.
+        usage = usage or "%(prog)s [--config NAME_OR_FILE] [--OPTION VALUE ...]"
+        super().__init__(prog=prog, usage=usage, formatter_class=_HelpFormatter, **rest)
+
+    def add_config(self, config_type: type) -> None:
+        """Add `--config` and one option for each field of `config_type`, however deep."""
+        self.add_argument(
+            "--config",
+            action="config",
+            metavar="NAME_OR_FILE",
+            help="A YAML file, or the name of a shipped config; options after it override it.",
+        )
+        self.add_class_arguments(config_type, None)
+
+    def values(self, arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
+        """Parse, and build what is nested; a value that a config refuses ends as a usage error."""
+        parsed = self.parse_args(self._with_files(sys.argv[1:] if arguments is None else arguments))
+        try:
+            return dict(vars(self.instantiate(parsed)))
+        except ValueError as error:
+            self.error(str(error), error)
+
+    def _with_files(self, words: Sequence[str]) -> list[str]:
+        """`words` with the name of a shipped config after `--config` replaced by its file."""
+        found = list(words)
+        for i, word in enumerate(words):
+            option, equals, name = word.partition("=")
+            if option != "--config" or (not equals and i + 1 == len(words)):
+                continue
+            try:
+                self.config_read = str(config_file(name if equals else words[i + 1]))
+            except FileNotFoundError as error:
+                self.error(str(error), error)
+            if equals:
+                found[i] = f"--config={self.config_read}"
+            else:
+                found[i + 1] = self.config_read
+        return found
+
+    def config(self, config_type: type[T], values: Mapping[str, Any]) -> T:
+        """The `config_type` whose fields are among `values`."""
+        names = [field.name for field in dataclasses.fields(config_type)]  # type: ignore[arg-type]
+        try:
+            return config_type(**{name: values[name] for name in names})
+        except ValueError as error:
+            self.error(str(error), error)
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Say what is wrong, the nearest known name and where the help is; exit with status 2."""
+        message = " ".join(message.split()).replace("typing.", "").removeprefix("Parser key ")
+        message = re.sub(r"<class '([\w.]+)'>", r"\1", message)
+        where = f" (with --config {self.config_read})" if self.config_read else ""
+        sys.stderr.write(f"error: {message}{self._nearest(message)}{where}\n")
+        sys.stderr.write(f"{self.prog} --help lists every option\n")
+        self.exit(2)
+
+    def _nearest(self, message: str) -> str:
+        """`; did you mean …?` for an unknown option or configuration key."""
+        key = re.search(r"Group '([\w.]+)' does not accept option '([\w.]+)'", message)
+        option = re.search(r"(?:unrecognized arguments: --|Option ')([\w.]+)", message)
+        if key:
+            unknown = ".".join(key.groups())
+        elif option:
+            unknown = option[1]
+        else:
+            return ""
+        known = [name.removeprefix("--") for name in self._option_string_actions]
+        near = difflib.get_close_matches(unknown, known, n=1)
+        return f"; did you mean {near[0]}?" if near else ""
+
+
+class _HelpFormatter(DefaultHelpFormatter):
+    """`path` where jsonargparse would write `<class 'Path'>`."""
+
+    def _get_type_str(self, action: argparse.Action) -> str | None:
+        text = super()._get_type_str(action)
+        return text and text.replace("<class 'Path'>", "path").replace("Path", "path")
 
 
 def to_dict(config: Any) -> dict[str, Any]:

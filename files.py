@@ -1,7 +1,7 @@
 """Files that never look whole while they are not.
 
-Everything biofm leaves behind is written beside its place and renamed into it, so that a kill, a full
-disk or a second writer leaves either the old file or the new one.
+Everything biofm leaves behind is written beside its place and renamed into it, so that a kill, a
+full disk or a second writer leaves either the old file or the new one.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 def write_aside(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success fsync it and rename it into place.
 
-    On any error the temporary file is removed and `path` is left as it was. A full disk is re-raised
-    as an `OSError` that names `path` and says what to do.
+    On any error the temporary file is removed and `path` is left as it was. A full disk is
+    re-raised as an `OSError` that names `path` and says what to do.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -38,7 +38,7 @@ def write_aside(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def folder_aside(path: Path) -> Iterator[Path]:
-    """The same for a folder: yield an empty folder beside `path`, which replaces `path` on success."""
+    """The same for a folder: yield an empty one beside `path`, which replaces `path` on success."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shutil.rmtree(aside, ignore_errors=True)
@@ -82,8 +82,8 @@ def disk_error(error: OSError, path: Path) -> OSError:
         free = shutil.disk_usage(path.parent).free
         return OSError(
             error.errno,
-            f"no space left while writing {path} ({free / 1e6:.0f} MB free): nothing half-written was "
-            "kept; free some space or choose another folder, and run the same command again",
+            f"no space left while writing {path} ({free / 1e6:.0f} MB free): nothing half-written "
+            "was kept; free some space or choose another folder, and run the same command again",
         )
     return error
 
