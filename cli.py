@@ -1,9 +1,9 @@
-"""The `biofm` command: every verb is a typed function of the Python API, and its docstring is the help.
+"""The `biofm` command: every verb is a typed function, and its docstring is the help.
 
-A function's parameters without a default are positional on the command line (a `Sequence` takes one
-or more words); keyword-only parameters and those with a default are options; a parameter that is a
-config dataclass becomes `--config` and one option a field. A verb's module is imported only when the
-verb is called.
+A function's parameters without a default are positional on the command line (a `Sequence` takes
+one or more words); keyword-only parameters and those with a default are options; a parameter that
+is a config dataclass becomes `--config` and one option a field. A verb's module is imported only
+when the verb is called.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Signals: the few types, the channel vocabulary, filtering and resampling. Knows no dataset and no model."""
+"""Signals: the types, the channel vocabulary, filtering, resampling. No dataset, no model."""
 
 from .preprocessing import Preprocessing, preprocess
 from .quantization import quantize

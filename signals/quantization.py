@@ -20,8 +20,9 @@ def quantize(signal: Signal) -> Signal:
     samples = signal.samples
     missing = ~np.isfinite(samples)
     any_missing = bool(missing.any())
-    low = np.where(missing, np.inf, samples).min(axis=1) if any_missing else samples.min(axis=1)
-    high = np.where(missing, -np.inf, samples).max(axis=1) if any_missing else samples.max(axis=1)
+    present = ~missing if any_missing else True
+    low = samples.min(axis=1, initial=np.inf, where=present)
+    high = samples.max(axis=1, initial=-np.inf, where=present)
     empty = ~np.isfinite(low)
     low, high = np.where(empty, 0, low), np.where(empty, 0, high)
     offset = ((low.astype(np.float64) + high) / 2).astype(np.float32)

@@ -1,9 +1,9 @@
 """Random numbers by position, not by state: the same for any number of ranks, workers or restarts.
 
-Every random choice about a sample (crop, mask, augmentation, noise) is a pure function of
-(seed, epoch, position, purpose, index), so there is nothing to save and nothing to synchronise. The
-mixing function is the finaliser of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014), in int64 arithmetic
-that wraps, so that CPU and GPU agree bit for bit.
+Every random choice about a sample (crop, mask, augmentation, noise) is a pure function of (seed,
+epoch, position, purpose, index), so there is nothing to save and nothing to synchronise. The mixing
+function is the finaliser of SplitMix64 (Steele, Lea & Flood, OOPSLA 2014), in int64 arithmetic that
+wraps, so that CPU and GPU agree bit for bit.
 
 Shapes: B positions, N numbers a position.
 """
@@ -41,7 +41,9 @@ def normal(seed: int, epoch: int, positions_B: Tensor, purpose: str, numbers: in
 
 def random_bits(seed: int, epoch: int, positions_B: Tensor, purpose: str, numbers: int) -> Tensor:
     """int64 [B, N] whose 64 bits are all random."""
-    key = _mix_int(_mix_int(seed + _GOLDEN) ^ _mix_int(epoch + 2 * _GOLDEN) ^ zlib.crc32(purpose.encode()))
+    key = _mix_int(
+        _mix_int(seed + _GOLDEN) ^ _mix_int(epoch + 2 * _GOLDEN) ^ zlib.crc32(purpose.encode())
+    )
     start_B = _mix(positions_B + _signed(key))
     index_N = torch.arange(1, numbers + 1, device=positions_B.device, dtype=torch.int64)
     return _mix(start_B[:, None] + index_N * _signed(_GOLDEN))

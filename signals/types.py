@@ -1,4 +1,5 @@
-"""What flows: a `Signal` (channels of one modality at one rate) and a `Recording` (what was recorded).
+"""What flows: a `Signal` (channels of one modality at one rate) and a `Recording` (what was
+recorded).
 
 Shape suffixes: C channels, T time.
 """
@@ -24,9 +25,9 @@ Samples: TypeAlias = NDArray[np.float32] | NDArray[np.int16]
 class Signal:
     """Channels of one modality on one even time grid.
 
-    `samples` [C, T] is float32 in physical units (NaN is missing), or int16 with `scale` and `offset`
-    (`physical = int16 · scale + offset`; `MISSING` is missing). Raises `ValueError` on a shape that does
-    not fit the channels, an unknown channel name, or int16 without a scale.
+    `samples` [C, T] is float32 in physical units (NaN is missing), or int16 with `scale` and
+    `offset` (`physical = int16 · scale + offset`; `MISSING` is missing). Raises `ValueError` on a
+    shape that does not fit the channels, an unknown channel name, or int16 without a scale.
     """
 
     modality: str
@@ -42,8 +43,8 @@ class Signal:
             channel_id(self.modality, channel)
         if self.samples.ndim != 2 or self.samples.shape[0] != len(self.channels):
             raise ValueError(
-                f"{self.modality}: samples {self.samples.shape} do not fit {len(self.channels)} channels "
-                f"{self.channels}; expected [channels, time]"
+                f"{self.modality}: samples {self.samples.shape} do not fit the "
+                f"{len(self.channels)} channels {self.channels}; expected [channels, time]"
             )
         if len(set(self.channels)) != len(self.channels):
             raise ValueError(f"{self.modality}: a channel occurs twice in {self.channels}")
@@ -51,9 +52,13 @@ class Signal:
             raise ValueError(f"{self.modality}: the rate must be above 0 Hz, not {self.rate_hz}")
         digital = self.samples.dtype == np.int16
         if digital != (self.scale is not None) or digital != (self.offset is not None):
-            raise ValueError(f"{self.modality}: int16 samples need scale and offset, float32 ones neither")
+            raise ValueError(
+                f"{self.modality}: int16 samples need scale and offset, float32 ones neither"
+            )
         if not digital and self.samples.dtype != np.float32:
-            raise ValueError(f"{self.modality}: samples must be float32 or int16, not {self.samples.dtype}")
+            raise ValueError(
+                f"{self.modality}: samples must be float32 or int16, not {self.samples.dtype}"
+            )
 
     @property
     def unit(self) -> str:
@@ -63,7 +68,7 @@ class Signal:
     @property
     def duration_s(self) -> float:
         """Length in seconds."""
-        return self.samples.shape[1] / self.rate_hz
+        return float(self.samples.shape[1] / self.rate_hz)
 
     def physical(self) -> NDArray[np.float32]:
         """Samples [C, T] as float32 in physical units, missing ones NaN."""
@@ -92,7 +97,7 @@ class Signal:
 
 @dataclass(frozen=True)
 class Annotation:
-    """Something that happens in a recording: a sleep epoch, a beat, a rhythm, a window's heart rate."""
+    """Something in a recording: a sleep epoch, a beat, a rhythm, a window's heart rate."""
 
     onset_s: float
     duration_s: float
@@ -103,9 +108,10 @@ class Annotation:
 class Recording:
     """One recording of one subject: what a reader yields.
 
-    `subject` is unique across datasets (`ptbxl-11275`): splits and leakage checks compare it as it is.
-    `labels` maps a source's own codes to a value (PTB-XL: likelihood 0–100; others: 100). `age` is
-    in years; 90 stands for every age above 89. Names, birth dates and recording dates are never kept.
+    `subject` is unique across datasets (`ptbxl-11275`): splits and leakage checks compare it as it
+    is. `labels` maps a source's own codes to a value (PTB-XL: likelihood 0–100; others: 100). `age`
+    is in years; 90 stands for every age above 89. Names, birth dates and recording dates are never
+    kept.
     """
 
     dataset: str
@@ -123,5 +129,7 @@ class Recording:
         found = [s for s in self.signals if s.modality == modality]
         if len(found) != 1:
             have = [(s.modality, s.rate_hz) for s in self.signals]
-            raise KeyError(f"{self.dataset} {self.record}: {len(found)} signals of {modality!r}; it has {have}")
+            raise KeyError(
+                f"{self.dataset} {self.record}: {len(found)} signals of {modality!r}; it has {have}"
+            )
         return found[0]

@@ -1,7 +1,7 @@
 """The channel vocabulary: one table (modality, channel) → id, and the names that sources use.
 
-Ids index learned channel embeddings, so rows are only ever appended. Order is never assumed anywhere:
-channels are looked up by name, and an unknown name is an error that lists the known ones.
+Ids index learned channel embeddings, so rows are only ever appended. Order is never assumed
+anywhere: channels are looked up by name, and an unknown name is an error that lists the known ones.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ CHANNELS: tuple[tuple[str, str], ...] = (
 """Position in this table is the channel's id. Append only."""
 
 ALIASES: dict[str, dict[str, str]] = {
-    # MLII is the modified limb lead II of the MIT-BIH recordings; EKG is MESA's single lead (a modified I).
+    # MLII is the modified limb lead II of the MIT-BIH recordings; EKG is MESA's single lead (a
+    # modified I).
     "ecg": {**{lead.lower(): lead for lead in LEADS_12}, "mlii": "II", "ekg": "I", "ecg": "I"},
     "ppg": {"pleth": "ppg", "bvp": "ppg"},
     "resp": {"thor": "thorax", "abdo": "abdomen"},
@@ -56,7 +57,8 @@ def channel_id(modality: str, channel: str) -> int:
         return _IDS[modality, channel]
     except KeyError:
         raise KeyError(
-            f"unknown channel {channel!r} of modality {modality!r}; known: {known_channels(modality)}"
+            f"unknown channel {channel!r} of modality {modality!r}; "
+            f"known: {known_channels(modality)}"
         ) from None
 
 

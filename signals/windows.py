@@ -15,7 +15,11 @@ from .types import MISSING
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of one modality at one rate: `samples` int16 [B, C, T], `scale` and `offset` [B, C]."""
+    """Windows of one modality at one rate: `samples` int16 [B, C, T], `scale` and `offset` [B, C].
+
+    `complete` says that no sample is missing, where the reader knows it: models then need no masks,
+    and a GPU need not be asked.
+    """
 
     modality: str
     rate_hz: float
@@ -23,16 +27,22 @@ class Windows:
     samples: Tensor
     scale: Tensor
     offset: Tensor
+    complete: bool = False
 
     def to(self, device: torch.device | str) -> Windows:
         """The same on another device; the copies do not block where the memory is pinned."""
-        move = {k: getattr(self, k).to(device, non_blocking=True) for k in ("samples", "scale", "offset")}
+        move = {
+            k: getattr(self, k).to(device, non_blocking=True)
+            for k in ("samples", "scale", "offset")
+        }
         return replace(self, **move)
 
     def physical(self) -> tuple[Tensor, Tensor]:
-        """(float32 [B, C, T] in physical units with 0 where missing, bool [B, C, T] of missing samples)."""
-        missing_BCT = self.samples == MISSING
+        """(float32 [B, C, T] in physical units, 0 where missing; bool [B, C, T], where missing)."""
         x_BCT = self.samples.to(torch.float32) * self.scale[..., None] + self.offset[..., None]
+        if self.complete:
+            return x_BCT, torch.zeros_like(self.samples, dtype=torch.bool)
+        missing_BCT = self.samples == MISSING
         return x_BCT.masked_fill_(missing_BCT, 0.0), missing_BCT
 
 
@@ -40,10 +50,10 @@ class Windows:
 class Batch:
     """A micro-batch: windows by stream name (`ecg-100hz`), and where each row stands in the run.
 
-    `positions` int64 [B] are the rows' places in the epoch's order: with `seed` and `epoch` they decide
-    every random choice about a row (`signals.randomness`). `rows` int64 [B] are rows of the shard
-    index; `subjects` int64 [B] number the subjects of the index. The last micro-batch of an evaluation
-    may be short, and a rank may get an empty one: B is then 0.
+    `positions` int64 [B] are the rows' places in the epoch's order: with `seed` and `epoch` they
+    decide every random choice about a row (`signals.randomness`). `rows` int64 [B] are rows of the
+    shard index; `subjects` int64 [B] number the subjects of the index. The last micro-batch of an
+    evaluation may be short, and a rank may get an empty one: B is then 0.
     """
 
     streams: dict[str, Windows]

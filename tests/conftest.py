@@ -1,4 +1,4 @@
-"""What holds for every test: property tests are not timed, and in CI they are the same every time."""
+"""What holds for every test: property tests are not timed, and in CI they do not vary."""
 
 from __future__ import annotations
 
