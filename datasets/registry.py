@@ -12,12 +12,12 @@ from ..signals import Recording
 
 
 class RecordError(ValueError):
-    """A record that cannot be used: the message names the file, what was expected, what was found."""
+    """A record that cannot be used: the message names the file, what was expected and found."""
 
 
 @dataclass(frozen=True)
 class RecordRef:
-    """A record that was found but not read: enough to plan splits and shards before any signal is opened.
+    """A record found but not read: enough to plan splits and shards before a signal is opened.
 
     `facts` holds what `read` needs from the source's tables (labels, age, sex); it must pickle.
     """
@@ -46,7 +46,7 @@ class Source(Protocol):
         ...
 
     def read(self, ref: RecordRef) -> Recording:
-        """One record in physical units, at its own rate. Raises `RecordError` where it cannot be used."""
+        """One record in physical units, at its own rate. Raises `RecordError` if it is unusable."""
         ...
 
     def label_sets(self, roots: Sequence[Path]) -> dict[str, dict[str, list[str]]]:
