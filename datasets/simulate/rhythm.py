@@ -94,7 +94,8 @@ def fibrillation(rng: np.random.Generator, samples: int, rate_hz: float) -> NDAr
     """Fibrillatory waves of two atria, [2, T] in mV, each along its own axis.
 
     A fundamental of 4–9 Hz with harmonics, whose rate and height wander (Stridh & Sörnmo, IEEE
-    Trans. Biomed. Eng. 48 (2001)); here both wander at random, or the wave would look like atrial flutter.
+    Trans. Biomed. Eng. 48 (2001)); here both wander at random, or the wave would look like atrial
+    flutter.
     """
     # Rate and height are drawn four times a second and joined by straight lines.
     knots_s = np.arange(0, samples / rate_hz + 0.5, 0.25)
@@ -107,9 +108,6 @@ def fibrillation(rng: np.random.Generator, samples: int, rate_hz: float) -> NDAr
         turns = np.interp(t_s, knots_s, np.cumsum(turns_hz) * 0.25) + rng.uniform()
         angle = (2 * np.pi * (turns % 1)).astype(np.float32)
         height = np.interp(t_s, knots_s, rng.uniform(0.4, 1.4, len(knots_s)))
-        wave[:] = (
-            height_mv
-            * height
-            * (np.sin(angle) + 0.4 * np.sin(2 * angle) + 0.15 * np.sin(3 * angle))
-        )
+        wave[:] = np.sin(angle) + 0.4 * np.sin(2 * angle) + 0.15 * np.sin(3 * angle)
+        wave *= height_mv * height.astype(np.float32)
     return waves
