@@ -1,0 +1,108 @@
+"""The ViT encoder: windows with any subset of channels → tokens and one pooled embedding.
+
+Masked tokens are dropped before the blocks (He et al. 2022): at a mask ratio of 0.75 the encoder does a
+quarter of the work. Rows of a batch keep equally many tokens; where samples are missing, the surplus
+ones are padding that nobody attends to.
+
+Shape suffixes: B batch, G groups, N patches in time, K kept patches of a group, L tokens, D width.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..signals.windows import Windows
+from .layers import Blocks
+from .tokenizer import PatchConfig, Patches, PatchTokenizer, Tokens
+
+SIZES: dict[str, tuple[int, int, int]] = {
+    "tiny": (192, 12, 3),
+    "small": (384, 12, 6),
+    "base": (768, 12, 12),
+    "large": (1024, 24, 16),
+}
+"""Size → width, depth, heads (Dosovitskiy et al. 2021; tiny as in DeiT)."""
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """A vision transformer over patches of a signal."""
+
+    size: Literal["tiny", "small", "base", "large"] = "tiny"
+    """Width, depth and heads: tiny 192/12/3, small 384/12/6, base 768/12/12, large 1024/24/16."""
+    depth: int | None = None
+    """Number of blocks, where it is not the size's own."""
+    patch: PatchConfig = field(default_factory=PatchConfig)
+    """How windows become tokens."""
+
+    def __post_init__(self) -> None:
+        if self.depth is not None and self.depth < 1:
+            raise ValueError(f"depth must be at least 1, not {self.depth}")
+
+
+class Encoding(NamedTuple):
+    """`tokens` [B, L, D] after the final norm; `attend` [B, L] is False for padding, None where there is none."""
+
+    tokens: Tensor
+    attend: Tensor | None
+
+
+class ViTEncoder(nn.Module):
+    """Patch tokenizer and transformer blocks."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        dim, depth, heads = SIZES[config.size]
+        self.dim = dim
+        self.tokenizer = PatchTokenizer(config.patch, dim)
+        self.blocks = Blocks(dim, config.depth or depth, heads)
+
+    def forward(self, windows: Windows) -> Tensor:
+        """Windows → embeddings [B, D]: the mean of the tokens, without separators and missing patches."""
+        patches, tokens = self.tokenize(windows)
+        B, G, N, _ = tokens.patches.shape
+        everything = torch.arange(N, device=patches.present_BGN.device).expand(B, G, N)
+        encoding = self.encode(
+            tokens, everything, None if patches.complete else patches.present_BGN
+        )
+        kept_BGND = self.without_separators(encoding.tokens, G)
+        weight = patches.present_BGN.to(kept_BGND.dtype)[..., None]
+        return (kept_BGND * weight).sum(dim=(1, 2)) / weight.sum(dim=(1, 2)).clamp_min(1)
+
+    def tokenize(self, windows: Windows) -> tuple[Patches, Tokens]:
+        """Patches and all their tokens: what a masking objective starts from."""
+        patches = self.tokenizer.patches(windows)
+        return patches, self.tokenizer(windows, patches)
+
+    def encode(
+        self, tokens: Tokens, keep_BGK: Tensor, attend_BGK: Tensor | None = None
+    ) -> Encoding:
+        """Run the blocks over the kept tokens of all groups, jointly.
+
+        `keep_BGK` are indices along N; `attend_BGK` is False for kept tokens that are only padding.
+        """
+        D = self.dim
+        x_BGKD = tokens.patches.gather(2, keep_BGK[..., None].expand(-1, -1, -1, D))
+        if tokens.separators is not None:
+            B, G = keep_BGK.shape[:2]
+            edge_BG1D = tokens.separators.to(x_BGKD.dtype)[None, :, None].expand(B, G, 1, D)
+            x_BGKD = torch.cat([edge_BG1D, x_BGKD, edge_BG1D], dim=2)
+            if attend_BGK is not None:
+                always = torch.ones_like(attend_BGK[..., :1])
+                attend_BGK = torch.cat([always, attend_BGK, always], dim=2)
+        attend_BL = None
+        if attend_BGK is not None:
+            attend_BL = attend_BGK.flatten(1)
+            # A row with nothing to attend to would be NaN: it looks at its padding instead.
+            attend_BL = attend_BL | ~attend_BL.any(dim=1, keepdim=True)
+        return Encoding(self.blocks(x_BGKD.flatten(1, 2), attend_BL), attend_BL)
+
+    def without_separators(self, tokens_BLD: Tensor, groups: int) -> Tensor:
+        """[B, L, D] → [B, G, K, D], the tokens of patches alone."""
+        tokens_BGKD = tokens_BLD.view(len(tokens_BLD), groups, -1, self.dim)
+        return tokens_BGKD[:, :, 1:-1] if self.config.patch.separators else tokens_BGKD

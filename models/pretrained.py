@@ -1,0 +1,193 @@
+"""A trained model is a folder: `model.safetensors`, `config.json`, `README.md`. Save it, load it, embed with it.
+
+The folder carries its preprocessing (rate, filters, units, channels), so that `embed` on a raw recording
+does what training did.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..files import folder_aside
+from ..signals import Preprocessing, Recording, preprocess, quantize
+from ..signals.types import MISSING, Signal
+from ..signals.windows import Windows
+from .encoder import EncoderConfig, ViTEncoder
+from .tokenizer import PatchConfig
+
+FORMAT = 1
+"""Version of the folder's layout."""
+
+
+class PretrainedModel(nn.Module):
+    """An encoder with the preprocessing it was trained on."""
+
+    def __init__(
+        self,
+        encoder: ViTEncoder,
+        preprocessing: Preprocessing,
+        window_s: float,
+        facts: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.preprocessing = preprocessing
+        self.window_s = window_s
+        self.facts = facts
+
+    @property
+    def dim(self) -> int:
+        """Width of an embedding."""
+        return self.encoder.dim
+
+    def forward(self, windows: Windows) -> Tensor:
+        """Preprocessed windows → embeddings [B, D]."""
+        embeddings: Tensor = self.encoder(windows)
+        return embeddings
+
+    @torch.no_grad()
+    def embed(self, recording: Recording, batch: int = 64) -> NDArray[np.float32]:
+        """Embeddings [windows, D] of a recording at its own rate, in its own lead order.
+
+        Windows follow one another without overlap; a recording shorter than a window gives one, its end
+        marked missing, and a shorter remainder at the end is left out. Channels the model knows and the
+        recording lacks are simply absent. Raises `KeyError` where none of them is there.
+        """
+        training = self.training
+        self.eval()
+        windows = self.windows(recording)
+        device = next(self.parameters()).device
+        parts = []
+        for first in range(0, len(windows.samples), batch):
+            part = dataclasses.replace(
+                windows,
+                samples=windows.samples[first : first + batch],
+                scale=windows.scale[first : first + batch],
+                offset=windows.offset[first : first + batch],
+            )
+            parts.append(self(part.to(device)).float().cpu())
+        self.train(training)
+        embeddings: NDArray[np.float32] = torch.cat(parts).numpy()
+        return embeddings
+
+    def windows(self, recording: Recording) -> Windows:
+        """A recording as the model's windows: channels by name, preprocessed, quantized like a shard."""
+        patch = self.encoder.config.patch
+        signal = recording.signal(patch.modality)
+        present = tuple(c for c in patch.channels if c in signal.channels)
+        if not present:
+            raise KeyError(
+                f"{recording.dataset} {recording.record}: none of the model's channels {list(patch.channels)} "
+                f"is among {list(signal.channels)}"
+            )
+        ready = quantize(preprocess(signal.select(present), self.preprocessing))
+        return cut_windows(ready, round(self.window_s * patch.rate_hz))
+
+
+def cut_windows(signal: Signal, length: int) -> Windows:
+    """Successive windows of `length` samples of an int16 signal; a shorter signal is padded with MISSING."""
+    samples, scale, offset = signal.samples, signal.scale, signal.offset
+    if scale is None or offset is None:
+        raise ValueError(f"{signal.modality}: cut_windows needs a quantized signal")
+    C, T = samples.shape
+    if length > T:
+        tail = np.full((C, length - T), MISSING, np.int16)
+        samples = np.concatenate([samples, tail], axis=1, dtype=np.int16)
+    count = max(1, T // length)
+    cut = samples[:, : count * length].reshape(C, count, length).transpose(1, 0, 2)
+    return Windows(
+        signal.modality,
+        signal.rate_hz,
+        signal.channels,
+        torch.from_numpy(np.ascontiguousarray(cut)),
+        torch.from_numpy(np.repeat(scale[None], count, axis=0)),
+        torch.from_numpy(np.repeat(offset[None], count, axis=0)),
+    )
+
+
+def save_model(
+    folder: Path,
+    encoder: ViTEncoder,
+    preprocessing: Preprocessing,
+    window_s: float,
+    facts: dict[str, Any],
+    card: str,
+) -> None:
+    """Write the model folder at once, or not at all. `facts` are plain values kept in `config.json`."""
+    config = {
+        "format": FORMAT,
+        "encoder": dataclasses.asdict(encoder.config),
+        "preprocessing": dataclasses.asdict(preprocessing),
+        "window_s": window_s,
+        "facts": facts,
+    }
+    weights = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
+    with folder_aside(folder) as aside:
+        save_file(weights, aside / "model.safetensors")
+        (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        (aside / "README.md").write_text(card)
+
+
+def load_model(source: str | Path) -> PretrainedModel:
+    """A trained model from its folder, or from a Hugging Face hub id where the hub can be reached.
+
+    Raises `FileNotFoundError` where there is no such folder and the hub has none; `ValueError` where the
+    folder's layout is newer than this version or the weights do not fit the config.
+    """
+    folder = Path(source)
+    if not (folder / "config.json").is_file():
+        folder = download(str(source))
+    config = json.loads((folder / "config.json").read_text())
+    if config.get("format") != FORMAT:
+        raise ValueError(
+            f"{folder}/config.json has layout {config.get('format')!r}, this biofm reads {FORMAT}: "
+            "install the version that wrote it"
+        )
+    fields = dict(config["encoder"])
+    fields["patch"] = PatchConfig(
+        **{**fields["patch"], "channels": tuple(fields["patch"]["channels"])}
+    )
+    encoder = ViTEncoder(EncoderConfig(**fields))
+    weights = load_file(folder / "model.safetensors")
+    have = encoder.state_dict()
+    wrong = sorted(
+        k
+        for k in have.keys() | weights.keys()
+        if k not in have or k not in weights or have[k].shape != weights[k].shape
+    )
+    if wrong:
+        raise ValueError(
+            f"{folder}/model.safetensors does not fit its config.json at {wrong[:5]}: the folder is damaged"
+        )
+    encoder.load_state_dict(weights)
+    model = PretrainedModel(
+        encoder, Preprocessing(**config["preprocessing"]), config["window_s"], config["facts"]
+    )
+    return model.eval()
+
+
+def download(name: str) -> Path:
+    """A model folder from the Hugging Face hub, by `owner/name`."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                name, allow_patterns=["config.json", "model.safetensors", "README.md"]
+            )
+        )
+    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise FileNotFoundError(
+            f"no model folder {name!r} (config.json is missing there), and the Hugging Face hub gave none of "
+            f"that name ({type(error).__name__}): check the path; a run keeps its best model in <run folder>/best"
+        ) from error

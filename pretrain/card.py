@@ -1,0 +1,73 @@
+"""The card of a trained model: what it is, what it was trained on, what it is not for."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..models.encoder import ViTEncoder
+from .provenance import Provenance
+
+if TYPE_CHECKING:
+    from .run import PretrainConfig
+
+
+def model_card(
+    encoder: ViTEncoder,
+    config: PretrainConfig,
+    origin: Provenance,
+    facts: dict[str, Any],
+    known: dict[str, float],
+) -> str:
+    """The card as Markdown."""
+    patch, how = encoder.config.patch, origin.preprocessing
+    band = (
+        f"{how.highpass_hz or 0:g}–{how.lowpass_hz:g} Hz"
+        if how.lowpass_hz
+        else f"above {how.highpass_hz or 0:g} Hz"
+    )
+    warning = (
+        "> **SYNTHETIC.** The recordings were simulated. This model is for trying biofm out; "
+        "it knows nothing about patients.\n\n"
+        if origin.synthetic
+        else ""
+    )
+    loss = facts.get("validation_loss")
+    metrics = "" if loss is None else f"| validation loss on hidden samples | {loss:.4f} |\n"
+    metrics += "".join(
+        f"| {name}, the same samples | {value:.4f} |\n" for name, value in known.items()
+    )
+    return f"""---
+library_name: biofm
+tags: [biosignals, {patch.modality}, self-supervised]
+---
+# {config.run.out.name}
+
+{warning}A {patch.modality.upper()} encoder ({sum(p.numel() for p in encoder.parameters()) / 1e6:.2f} M parameters, \
+embeddings of {encoder.dim}) pretrained by masked autoencoding. For research; not a medical device.
+
+```python
+from biofm import load_model, read_recording
+embeddings = load_model("path/to/this/folder").embed(read_recording("path/to/record"))
+```
+
+| data | {origin.title} |
+|---|---|
+| licence of the data | {", ".join(origin.licences)} |
+| training windows | {facts["training_windows"]} of {config.data.window_s:g} s |
+| channels | {", ".join(patch.channels)} |
+| preprocessing | {how.rate_hz:g} Hz, {band} (Butterworth order {how.order}, both directions) |
+| optimizer step | {facts["step"]} |
+{metrics}| biofm | {__version__}, commit {commit()} |
+"""
+
+
+def commit() -> str:
+    """The commit of the source tree the code runs from, or `unknown` where there is none."""
+    root = Path(__file__).resolve().parent
+    done = subprocess.run(
+        ["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
+    )
+    return done.stdout.strip() or "unknown"

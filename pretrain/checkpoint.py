@@ -1,0 +1,75 @@
+"""Checkpoints that survive a kill: written aside, renamed when whole, the last K kept.
+
+A checkpoint is `checkpoints/step-0000200/` with `state/` (weights, optimizer: accelerate's own files),
+`model/` (the folder `load_model` reads) and `progress.json` (epoch, step: all that the data order and
+every random choice depend on). The state holds pickles by nature: it is loaded from the run's own
+folder only.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from ..files import sync
+
+
+@dataclasses.dataclass
+class Progress:
+    """Where a run stands; a few numbers are the whole state besides weights and optimizer."""
+
+    epoch: int = 0
+    step_in_epoch: int = 0
+    step: int = 0
+    best_loss: float = float("inf")
+    best_step: int = 0
+    mlflow_run: str | None = None
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """The run's whole checkpoints, oldest first. Unfinished ones begin with a dot and are never listed."""
+    return sorted(
+        p for p in (run / "checkpoints").glob("step-*") if (p / "progress.json").is_file()
+    )
+
+
+def save(
+    accelerator: Accelerator,
+    run: Path,
+    progress: Progress,
+    write_model: Callable[[Path], None],
+    keep_last: int,
+) -> Path:
+    """Write a checkpoint from all ranks; the folder gets its name only when it is whole."""
+    final = run / "checkpoints" / f"step-{progress.step:07d}"
+    aside = final.with_name(f".{final.name}.partial")
+    if accelerator.is_main_process:
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(aside / "state"))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        write_model(aside / "model")
+        (aside / "progress.json").write_text(json.dumps(dataclasses.asdict(progress)) + "\n")
+        for path in aside.rglob("*"):
+            sync(path)
+        shutil.rmtree(final, ignore_errors=True)
+        aside.rename(final)
+        sync(final.parent)
+        for old in checkpoints(run)[:-keep_last]:
+            shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+    return final
+
+
+def load(accelerator: Accelerator, checkpoint: Path) -> Progress:
+    """Bring weights and optimizer back and return where the run stood."""
+    accelerator.load_state(str(checkpoint / "state"))
+    accelerator.wait_for_everyone()
+    return Progress(**json.loads((checkpoint / "progress.json").read_text()))

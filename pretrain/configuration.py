@@ -1,0 +1,69 @@
+"""What a pretraining run is made of, shared by all objectives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class OptimConfig:
+    """AdamW with a linear warm-up and a cosine decay to zero."""
+
+    lr: float = 1e-3
+    """Learning rate at the end of the warm-up."""
+    weight_decay: float = 0.05
+    """Decay of weight matrices; biases, norms and embeddings have none."""
+    betas: tuple[float, float] = (0.9, 0.95)
+    """AdamW's moments."""
+    clip_norm: float = 1.0
+    """Largest norm of the gradient."""
+    global_batch: int = 64
+    """Windows in one optimizer step, over all processes and accumulated micro-batches."""
+    micro_batch: int | None = None
+    """Windows in one forward pass of one process; null for global_batch / processes (no accumulation)."""
+    epochs: int = 100
+    """Passes over the training windows."""
+    warmup_epochs: float = 5.0
+    """Length of the warm-up."""
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "clip_norm", "global_batch", "epochs"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"optim.{name} must be above 0, not {getattr(self, name)}")
+        if not 0 <= self.warmup_epochs <= self.epochs:
+            raise ValueError(
+                f"optim.warmup_epochs must lie in 0…{self.epochs}, not {self.warmup_epochs}"
+            )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where a run lives and how it is watched."""
+
+    out: Path = Path("runs/mae_twin")
+    """The run's folder: config, checkpoints, best model, figures, metrics."""
+    seed: int = 0
+    """Decides the initial weights and, with epoch and position, every mask and crop."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto`: bf16 on a GPU that has it, else fp32."""
+    compile: bool = False
+    """Compile the transformer blocks (`torch.compile`): worth it on GPUs, not on CPUs."""
+    processes: int | None = None
+    """When set, the number of processes the run must have."""
+    validate_every: int = 1
+    """Epochs between validations."""
+    checkpoint_every: int = 200
+    """Optimizer steps between checkpoints."""
+    keep_last: int = 2
+    """Checkpoints kept, besides the best model."""
+    log_every: int = 10
+    """Steps between lines in the metrics; every step's loss is in them."""
+    tracking: str | None = "sqlite:///runs/mlflow.db"
+    """MLflow's store; null for none."""
+
+    def __post_init__(self) -> None:
+        for name in ("validate_every", "checkpoint_every", "keep_last", "log_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"run.{name} must be at least 1, not {getattr(self, name)}")

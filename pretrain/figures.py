@@ -1,0 +1,133 @@
+"""Pictures of a run: reconstructions on ECG paper, and the loss curve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from ..files import write_aside
+from ..signals.windows import Batch
+from .objectives.mae import MAE, Reconstruction
+
+LEADS_SHOWN = ("I", "II", "aVR", "V1", "V3", "V5")
+TRUTH, GUESS, HIDDEN = "#4a4a4a", "#d1495b", "#f3e3d3"
+
+
+def draw_reconstruction(objective: MAE, batch: Batch, path: Path, note: str) -> None:
+    """One window: the recording, which parts were hidden, and what the model put there.
+
+    Where targets are normalised patch by patch, the patch's own mean and deviation are given back to the
+    prediction, as in the figures of He et al. (2022): the picture then judges shape, not level.
+    """
+    with torch.no_grad():
+        seen = objective.reconstruct(batch)
+    patch = objective.encoder.config.patch
+    channels = batch.streams[objective.stream].channels
+    truth_CT, guess_CT, hidden_CT = as_leads(
+        seen, objective.config.target, len(channels), patch.span
+    )
+    shown = [c for c in LEADS_SHOWN if c in channels] or list(channels[:6])
+    time_s = np.arange(truth_CT.shape[1]) / patch.rate_hz
+    figure, axes = plt.subplots(
+        len(shown), 1, figsize=(12, 1.5 * len(shown) + 0.8), sharex=True, squeeze=False
+    )
+    for axis, lead in zip(axes[:, 0], shown, strict=True):
+        row = channels.index(lead)
+        paper(axis, time_s[-1])
+        hidden = hidden_CT[row]
+        axis.fill_between(
+            time_s,
+            0,
+            1,
+            where=hidden,
+            transform=axis.get_xaxis_transform(),
+            color=HIDDEN,
+            lw=0,
+            zorder=0,
+        )
+        axis.plot(time_s, truth_CT[row], color=TRUTH, lw=0.9, label="recording")
+        axis.plot(
+            time_s,
+            np.where(hidden, guess_CT[row], np.nan),
+            color=GUESS,
+            lw=1.1,
+            label="reconstruction",
+        )
+        low, high = np.percentile(truth_CT[row], [0.2, 99.8])
+        margin = 0.35 * max(high - low, 1e-3)
+        axis.set_ylim(low - margin, high + margin)
+        axis.set_ylabel(lead, rotation=0, ha="right", va="center")
+    axes[0, 0].legend(loc="upper right", ncols=2, fontsize=8, frameon=False)
+    axes[0, 0].set_title(note, fontsize=9, loc="left")
+    axes[-1, 0].set_xlabel(
+        "time in s; shaded parts were hidden from the model; unit: deviation of the window"
+    )
+    figure.tight_layout()
+    save_figure(figure, path)
+
+
+def as_leads(
+    seen: Reconstruction, target: str, channels: int, span: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """The first row of a batch as truth, reconstruction and hidden flags, each [C, T]."""
+    values_GNP = seen.patches.values_BGNP[0]
+    guess_GNP = seen.prediction[0].float()
+    if target == "patch":
+        deviation = (values_GNP.var(dim=-1, keepdim=True, unbiased=False) + 1e-6).sqrt()
+        guess_GNP = guess_GNP * deviation + values_GNP.mean(dim=-1, keepdim=True)
+    hidden_GNP = seen.mask.masked[0][..., None].expand_as(values_GNP)
+
+    def leads(x: torch.Tensor) -> NDArray[Any]:
+        if span == "all":  # [1, N, C·P] → [C, N, P]
+            x = x[0].reshape(x.shape[1], channels, -1).transpose(0, 1)
+        return np.asarray(x.flatten(1).cpu())
+
+    return leads(values_GNP), leads(guess_GNP), leads(hidden_GNP)
+
+
+def paper(axis: Axes, end_s: float) -> None:
+    """The time lines of ECG paper: 0.2 s, and 1 s stronger."""
+    axis.set_xlim(0, end_s)
+    axis.set_xticks(np.arange(0, end_s + 0.01, 1.0))
+    axis.set_xticks(np.arange(0, end_s + 0.01, 0.2), minor=True)
+    axis.grid(which="minor", color="#f4cccc", lw=0.4)
+    axis.grid(which="major", color="#e6a5a5", lw=0.6)
+    axis.set_axisbelow(True)
+    axis.tick_params(labelsize=7)
+
+
+def draw_curve(metrics: list[dict[str, Any]], baselines: dict[str, float], path: Path) -> None:
+    """Training and validation loss over steps, with the trivial predictors as lines."""
+    figure, axis = plt.subplots(figsize=(8, 4.5))
+    train = [(m["step"], m["loss"]) for m in metrics if "loss" in m]
+    validation = [(m["step"], m["validation_loss"]) for m in metrics if "validation_loss" in m]
+    if train:
+        axis.plot(*zip(*train, strict=True), color="#9ecae1", lw=0.8, label="training, each step")
+    if validation:
+        axis.plot(*zip(*validation, strict=True), color="#08519c", lw=1.8, label="validation")
+    for (name, value), style in zip(baselines.items(), ("--", ":", "-."), strict=False):
+        axis.axhline(value, color="#666666", ls=style, lw=1, label=f"{name} {value:.3f}")
+    axis.set_xlabel("optimizer step")
+    axis.set_ylabel("squared error on hidden samples")
+    axis.set_ylim(bottom=0)
+    axis.legend(frameon=False, fontsize=8)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    save_figure(figure, path)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG at once, and free the figure."""
+    with write_aside(path) as aside:
+        figure.savefig(aside, format="png", dpi=110)
+    plt.close(figure)

@@ -1,0 +1,264 @@
+"""The training loop, for every objective: data → steps → log, validate, checkpoint, resume.
+
+- A step's windows are the same at any number of ranks, and its loss is the sum over all of them divided by
+  one count, so a run does not depend on how it was dealt out.
+- Nothing random is kept: masks and crops follow from (seed, epoch, position). A run that was killed and
+  resumed is the run that was not, bit for bit on the same ranks of a CPU.
+- The learning rate is a function of the step, not a scheduler with a state.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from ..shards.reader import WindowReader
+from ..signals.windows import Batch
+from . import checkpoint
+from .checkpoint import Progress
+from .configuration import OptimConfig, RunConfig
+from .distributed import StopSignal, total
+from .throughput import Meter
+from .tracking import Tracker
+
+
+@dataclass
+class Training:
+    """All that a run is made of. `write_model` writes the encoder's folder with the facts it is given;
+    `draw` makes the pictures of a validation and returns their files."""
+
+    accelerator: Accelerator
+    objective: nn.Module
+    train: WindowReader
+    validation: WindowReader
+    optim: OptimConfig
+    run: RunConfig
+    tracker: Tracker | None
+    meter: Meter
+    write_model: Callable[[Path, dict[str, Any]], None]
+    draw: Callable[[Progress], list[Path]]
+
+
+def fit(training: Training, progress: Progress, resume_from: Path | None) -> Progress:
+    """Train until the last epoch or a stop signal; returns where the run stands."""
+    t, accelerator, optim = training, training.accelerator, training.optim
+    model, optimizer = accelerator.prepare(t.objective, make_optimizer(t.objective, optim))
+    if resume_from is not None:
+        progress = checkpoint.load(accelerator, resume_from)
+    steps_per_epoch = t.train.steps_per_epoch(optim.global_batch)
+    all_steps = optim.epochs * steps_per_epoch
+    stop = StopSignal()
+    bar = tqdm(
+        total=all_steps, initial=progress.step, unit="step", disable=not accelerator.is_main_process
+    )
+    losses: list[Tensor] = []
+    t.meter.restart()
+    try:
+        while progress.epoch < optim.epochs:
+            for micro_batches in timed(t.meter, epoch_batches(t, progress)):
+                lr = learning_rate(progress.step, all_steps, steps_per_epoch, optim)
+                loss, norm, leave = step(t, model, optimizer, micro_batches, lr, stop)
+                losses.append(loss)
+                progress.step += 1
+                progress.step_in_epoch += 1
+                t.meter.windows += optim.global_batch
+                bar.update()
+                due = progress.step % t.run.checkpoint_every == 0
+                if progress.step % t.run.log_every == 0 or due or leave:
+                    log_steps(t, progress, losses, lr, norm, bar)
+                if due or leave:
+                    save(t, progress)
+                if leave:
+                    return finish(t, progress, bar, "KILLED")
+            progress.epoch += 1
+            progress.step_in_epoch = 0
+            if losses:
+                log_steps(t, progress, losses, lr, norm, bar)
+            if progress.epoch % t.run.validate_every == 0 or progress.epoch == optim.epochs:
+                validate(t, model, progress, bar)
+        save(t, progress)
+        return finish(t, progress, bar, "FINISHED")
+    finally:
+        stop.restore()
+        bar.close()
+
+
+def epoch_batches(t: Training, progress: Progress) -> Iterable[list[Batch]]:
+    """What is left of the epoch for this rank: a list of micro-batches for each step."""
+    ranks = t.accelerator.num_processes
+    return t.train.train_batches(
+        global_batch=t.optim.global_batch,
+        micro_batch=t.optim.micro_batch or t.optim.global_batch // ranks,
+        rank=t.accelerator.process_index,
+        ranks=ranks,
+        epoch=progress.epoch,
+        first_step=progress.step_in_epoch,
+    )
+
+
+def step(
+    t: Training,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    micro_batches: list[Batch],
+    lr: float,
+    stop: StopSignal,
+) -> tuple[Tensor, Tensor, bool]:
+    """One optimizer step: (this rank's share of the step's loss, gradient norm, whether to leave)."""
+    accelerator = t.accelerator
+    batches = [b.to(accelerator.device) for b in micro_batches]
+    counts = torch.stack([t.objective.count(b) for b in batches]).sum()  # type: ignore[operator]
+    agreed = total(accelerator, torch.stack([counts, counts.new_tensor(float(stop.came))]))
+    # Data-parallel wrappers average gradients over ranks; times ranks over the count of all of them, that
+    # is the gradient of the mean over the whole step.
+    scale = accelerator.num_processes / agreed[0].clamp_min(1)
+    loss = counts.new_zeros(())
+    for i, batch in enumerate(batches):
+        last = i == len(batches) - 1
+        with contextlib.nullcontext() if last else accelerator.no_sync(model):
+            part = model(batch).loss_sum * scale
+            accelerator.backward(part)
+        loss = loss + part.detach() / accelerator.num_processes
+    norm = accelerator.clip_grad_norm_(model.parameters(), t.optim.clip_norm)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss, norm, bool(agreed[1] > 0)
+
+
+def make_optimizer(objective: nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
+    """AdamW whose decay spares biases, norms, learned tokens and embeddings."""
+    decay: list[nn.Parameter] = []
+    spared: list[nn.Parameter] = []
+    for name, parameter in objective.named_parameters():
+        matrix = parameter.ndim >= 2 and not name.endswith("_embedding")
+        (decay if matrix else spared).append(parameter)
+    groups = [
+        {"params": decay, "weight_decay": optim.weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
+    fused = next(objective.parameters()).is_cuda
+    return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=fused)
+
+
+def learning_rate(step: int, steps: int, steps_per_epoch: int, optim: OptimConfig) -> float:
+    """Linear warm-up, then a half cosine down to zero."""
+    warmup = optim.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return optim.lr * (step + 1) / warmup
+    return optim.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+
+def timed(meter: Meter, items: Iterable[list[Batch]]) -> Iterable[list[Batch]]:
+    """The same items; the time spent waiting for each goes to the meter."""
+    source = iter(items)
+    while True:
+        start = time.perf_counter()
+        item = next(source, None)
+        meter.waited_s += time.perf_counter() - start
+        if item is None:
+            return
+        yield item
+
+
+def log_steps(
+    t: Training, progress: Progress, losses: list[Tensor], lr: float, norm: Tensor, bar: Any
+) -> None:
+    """Every step's loss since the last call, summed over ranks at once; and the interval's figures."""
+    values = total(t.accelerator, torch.stack(losses)).tolist()
+    losses.clear()
+    figures = t.meter.read()
+    if t.tracker is None:
+        return
+    first = progress.step - len(values) + 1
+    for i, value in enumerate(values[:-1]):
+        t.tracker.log(first + i, {"loss": value})
+    t.tracker.log(
+        progress.step, {"loss": values[-1], "lr": lr, "gradient_norm": float(norm), **figures}
+    )
+    t.tracker.flush()
+    bar.set_postfix_str(f"loss {values[-1]:.4f}, {figures['samples_per_s']:.0f} windows/s")
+    if not math.isfinite(sum(values)):
+        raise FloatingPointError(
+            f"the loss is not finite at step {progress.step}: lower optim.lr, or resume from the last checkpoint "
+            f"in {t.run.out / 'checkpoints'}; `biofm shards verify` tells whether the data are sound"
+        )
+
+
+@torch.no_grad()
+def validation_loss(t: Training, model: nn.Module) -> float:
+    """Mean loss over every validation window, each once, with masks that never change."""
+    model.eval()
+    device = t.accelerator.device
+    sums = torch.zeros(2, dtype=torch.float64, device="cpu")
+    micro = t.optim.micro_batch or max(1, t.optim.global_batch // t.accelerator.num_processes)
+    for batch in t.validation.evaluation_batches(
+        micro_batch=micro, rank=t.accelerator.process_index, ranks=t.accelerator.num_processes
+    ):
+        if len(batch):
+            with t.accelerator.autocast():
+                outcome = t.objective(batch.to(device))
+            sums += torch.stack([outcome.loss_sum.float(), outcome.targets]).double().cpu()
+    sums = total(
+        t.accelerator, sums.to(device, torch.float32 if device.type == "mps" else torch.float64)
+    )
+    model.train()
+    return float(sums[0] / sums[1].clamp_min(1))
+
+
+def validate(t: Training, model: nn.Module, progress: Progress, bar: Any) -> None:
+    """Measure, keep the best model, draw."""
+    loss = validation_loss(t, model)
+    better = loss < progress.best_loss
+    if better:
+        progress.best_loss, progress.best_step = loss, progress.step
+    if t.tracker is not None:
+        t.tracker.log(progress.step, {"validation_loss": loss})
+        t.tracker.flush()
+        if better:
+            t.write_model(t.run.out / "best", {"validation_loss": loss, "step": progress.step})
+        if progress.epoch == t.optim.epochs or progress.epoch == t.run.validate_every:
+            for picture in t.draw(progress):
+                t.tracker.picture(picture)
+        bar.write(
+            f"epoch {progress.epoch}/{t.optim.epochs}: validation loss {loss:.4f}{' (best)' if better else ''}"
+        )
+    t.accelerator.wait_for_everyone()
+    t.meter.restart()
+
+
+def save(t: Training, progress: Progress) -> None:
+    """A checkpoint of where the run stands."""
+    if t.tracker is not None:
+        t.tracker.flush()
+    facts = {"step": progress.step}
+    checkpoint.save(
+        t.accelerator,
+        t.run.out,
+        progress,
+        lambda folder: t.write_model(folder, facts),
+        t.run.keep_last,
+    )
+    t.meter.restart()
+
+
+def finish(t: Training, progress: Progress, bar: Any, status: str) -> Progress:
+    """End the tracked run and say where the run stands."""
+    if t.tracker is not None:
+        t.tracker.finish(status)
+        if status == "KILLED":
+            bar.write(
+                f"stopped by a signal: saved at step {progress.step}; the same command goes on from there"
+            )
+    return progress

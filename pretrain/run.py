@@ -1,0 +1,294 @@
+"""From a config to a finished run: data, model, loop, and what is left for people to look at."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+import yaml
+from accelerate import Accelerator
+
+from ..configuration import to_dict, write_config
+from ..models.encoder import EncoderConfig, ViTEncoder
+from ..models.pretrained import save_model
+from ..shards.reader import DataConfig, WindowReader
+from . import checkpoint
+from .baselines import baselines
+from .card import model_card
+from .checkpoint import Progress
+from .configuration import OptimConfig, RunConfig
+from .distributed import make_accelerator
+from .figures import draw_curve, draw_reconstruction
+from .loop import Training, fit
+from .objectives.mae import MAE
+from .provenance import Provenance, provenance
+from .throughput import Meter, flops_per_window, peak_flops
+from .tracking import Tracker, read_metrics
+from .twin import ensure_twin
+
+FREE_TO_CHANGE = {
+    "run.out",
+    "run.processes",
+    "run.tracking",
+    "run.log_every",
+    "run.keep_last",
+    "optim.micro_batch",
+    "resume",
+}
+"""Keys that a resumed run may change: they decide nothing about the weights."""
+
+
+class PretrainConfig(Protocol):
+    """What every entry script's config has."""
+
+    @property
+    def data(self) -> DataConfig: ...
+    @property
+    def model(self) -> EncoderConfig: ...
+    @property
+    def optim(self) -> OptimConfig: ...
+    @property
+    def run(self) -> RunConfig: ...
+    @property
+    def resume(self) -> Literal["auto", "never"]: ...
+
+
+def run(config: PretrainConfig, make_objective: Callable[[ViTEncoder, str], MAE]) -> Path:
+    """Train, or go on training; returns the folder of the best model."""
+    out = config.run.out
+    accelerator = make_accelerator(config.run)
+    resume_from = resume_point(config)
+    if accelerator.is_main_process:
+        ensure_twin(config.data.shards)
+    accelerator.wait_for_everyone()
+    train = WindowReader(config.data, "train", seed=config.run.seed)
+    validation = WindowReader(config.data, "validation", seed=config.run.seed)
+    origin = provenance(config.data.shards, config.data.modality)
+    check_rate(config, train)
+
+    torch.manual_seed(config.run.seed)
+    objective = make_objective(ViTEncoder(config.model), train.stream).to(accelerator.device)
+    progress = Progress() if resume_from is None else stored_progress(resume_from)
+    meter = make_meter(accelerator, objective, train, config)
+    tracker = None
+    if accelerator.is_main_process:
+        describe(accelerator, config, train, validation, objective, origin, meter)
+        write_config(config, out / "config.yaml")
+        tags = {"synthetic": str(origin.synthetic).lower(), "objective": type(objective).__name__}
+        tracker = Tracker(
+            out, config.run.tracking, to_dict(config), tags, progress.mlflow_run, progress.step
+        )
+        progress.mlflow_run = tracker.mlflow_run
+        report_baselines(objective, train, validation, accelerator, config, tracker)
+    if config.run.compile:
+        objective.encoder.blocks.compile()
+        objective.decoder.blocks.compile()
+
+    def write_model(folder: Path, facts: dict[str, Any]) -> None:
+        facts = {**facts, **origin.facts(), "training_windows": train.windows}
+        card = model_card(objective.encoder, config, origin, facts, stored_baselines(out))
+        save_model(
+            folder, objective.encoder, origin.preprocessing, config.data.window_s, facts, card
+        )
+
+    def draw(progress: Progress) -> list[Path]:
+        return pictures(objective, validation, accelerator, out, progress)
+
+    training = Training(
+        accelerator,
+        objective,
+        train,
+        validation,
+        config.optim,
+        config.run,
+        tracker,
+        meter,
+        write_model,
+        draw,
+    )
+    progress = fit(training, progress, resume_from)
+    if accelerator.is_main_process and progress.epoch >= config.optim.epochs:
+        tell_results(config, progress)
+    accelerator.end_training()
+    return out / "best"
+
+
+def resume_point(config: PretrainConfig) -> Path | None:
+    """The checkpoint to go on from. Raises `ValueError` where the run folder belongs to another config."""
+    out = config.run.out
+    found = checkpoint.checkpoints(out)
+    if not found:
+        return None
+    if config.resume == "never":
+        raise ValueError(
+            f"{out} already holds checkpoints: choose another run.out, or --resume auto to go on"
+        )
+    before, now = flat(yaml.safe_load((out / "config.yaml").read_text())), flat(to_dict(config))
+    changed = [
+        k
+        for k in sorted(before.keys() | now.keys())
+        if before.get(k) != now.get(k) and k not in FREE_TO_CHANGE
+    ]
+    if changed:
+        shown = "; ".join(f"{k} was {before.get(k)!r}, is {now.get(k)!r}" for k in changed[:5])
+        raise ValueError(
+            f"{out} was trained with another config ({shown}): choose another run.out, or the old values"
+        )
+    return found[-1]
+
+
+def flat(config: dict[str, Any]) -> dict[str, Any]:
+    """Dotted keys, as `FREE_TO_CHANGE` names them."""
+    from .tracking import flatten
+
+    return flatten(config)
+
+
+def stored_progress(folder: Path) -> Progress:
+    """Where the checkpoint stands, before its weights are loaded."""
+    return Progress(**json.loads((folder / "progress.json").read_text()))
+
+
+def check_rate(config: PretrainConfig, train: WindowReader) -> None:
+    """Shards and model must agree on the sampling rate. Raises `ValueError`."""
+    if train.rate_hz != config.model.patch.rate_hz:
+        raise ValueError(
+            f"the shards hold {config.data.modality} at {train.rate_hz:g} Hz, the model reads "
+            f"{config.model.patch.rate_hz:g} Hz: set model.patch.rate_hz, or build shards at that rate"
+        )
+
+
+def make_meter(
+    accelerator: Accelerator, objective: MAE, train: WindowReader, config: PretrainConfig
+) -> Meter:
+    """Count the FLOPs of one window, and what the device could do."""
+    batch = next(iter(train.evaluation_batches(micro_batch=2, rank=0, ranks=1))).to(
+        accelerator.device
+    )
+    patches = objective.encoder.tokenizer.patches(batch.streams[objective.stream])
+    tokens = patches.present_BGN[0].numel()
+    bf16 = accelerator.mixed_precision == "bf16"
+    peak, _ = peak_flops(accelerator.device, torch.bfloat16 if bf16 else torch.float32)
+    return Meter(
+        accelerator.device,
+        flops_per_window(objective, batch),
+        tokens,
+        peak,
+        accelerator.num_processes,
+    )
+
+
+def describe(
+    accelerator: Accelerator,
+    config: PretrainConfig,
+    train: WindowReader,
+    validation: WindowReader,
+    objective: MAE,
+    origin: Provenance,
+    meter: Meter,
+) -> None:
+    """Say what was chosen, and why."""
+    device = accelerator.device
+    why = "a GPU is there" if device.type == "cuda" else "no GPU was found"
+    precision = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
+    steps = train.steps_per_epoch(config.optim.global_batch)
+    micro = config.optim.micro_batch or config.optim.global_batch // accelerator.num_processes
+    parameters = sum(p.numel() for p in objective.parameters())
+    encoder = sum(p.numel() for p in objective.encoder.parameters())
+    lines = [
+        f"device     {device} ({why}), {precision}, {accelerator.num_processes} process(es), "
+        f"{torch.get_num_threads()} thread(s) each",
+        f"data       {origin.title}: {train.windows} training windows of {config.data.window_s:g} s at "
+        f"{train.rate_hz:g} Hz, {validation.windows} for validation",
+        f"model      {type(objective).__name__}, {parameters / 1e6:.2f} M parameters, "
+        f"{encoder / 1e6:.2f} M of them the encoder; {meter.flops_per_window / 1e9:.2f} GFLOP a training window",
+        f"steps      {config.optim.epochs} epochs of {steps} steps, {config.optim.global_batch} windows each "
+        f"(micro-batch {micro}); the last {train.dropped_windows(config.optim.global_batch)} windows of an epoch "
+        "fill no batch and are left out",
+        f"run        {config.run.out}; seed {config.run.seed}; checkpoint every {config.run.checkpoint_every} steps",
+        f"to stop    Ctrl-C, or kill -TERM {os.getpid()}: it saves and leaves; the same command goes on",
+    ]
+    if origin.synthetic:
+        lines.insert(
+            0,
+            "SYNTHETIC  these recordings are simulated: the model is for trying biofm out, not for use",
+        )
+    print("\n".join(lines), flush=True)
+
+
+def report_baselines(
+    objective: MAE,
+    train: WindowReader,
+    validation: WindowReader,
+    accelerator: Accelerator,
+    config: PretrainConfig,
+    tracker: Tracker,
+) -> None:
+    """What the validation loss has to beat, printed and kept in `baselines.json`."""
+    out = config.run.out
+    if not (out / "baselines.json").is_file():
+        device = accelerator.device
+
+        def batches(reader: WindowReader) -> Any:
+            return (
+                b.to(device) for b in reader.evaluation_batches(micro_batch=64, rank=0, ranks=1)
+            )
+
+        found = baselines(objective, itertools.islice(batches(train), 16), batches(validation))
+        (out / "baselines.json").write_text(json.dumps(found, indent=1) + "\n")
+    known = stored_baselines(out)
+    for name, value in known.items():
+        tracker.log(0, {f"baseline_{name.replace(' ', '_')}": value})
+    print(
+        "to beat    " + ", ".join(f"{name} {value:.4f}" for name, value in known.items()),
+        flush=True,
+    )
+
+
+def stored_baselines(out: Path) -> dict[str, float]:
+    """The trivial predictors' losses on this run's validation masks."""
+    path = out / "baselines.json"
+    found: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+    return found
+
+
+def pictures(
+    objective: MAE,
+    validation: WindowReader,
+    accelerator: Accelerator,
+    out: Path,
+    progress: Progress,
+) -> list[Path]:
+    """Reconstructions of the first validation windows, and the loss curve."""
+    objective.eval()
+    batches = validation.evaluation_batches(micro_batch=1, rank=0, ranks=1)
+    files = []
+    for i, batch in enumerate(itertools.islice(batches, 3)):
+        record = validation.index["record"][int(batch.rows[0])]
+        path = out / "figures" / f"reconstruction-{i}.png"
+        note = f"validation record {record}, after {progress.epoch} epochs"
+        draw_reconstruction(objective, batch.to(accelerator.device), path, note)
+        files.append(path)
+    objective.train()
+    curve = out / "figures" / "loss.png"
+    draw_curve(read_metrics(out), stored_baselines(out), curve)
+    return [*files, curve]
+
+
+def tell_results(config: PretrainConfig, progress: Progress) -> None:
+    """Where everything lies, and how to open it."""
+    out, known = config.run.out, stored_baselines(config.run.out)
+    print(
+        f"done       {progress.step} steps; best validation loss {progress.best_loss:.4f} at step {progress.best_step}"
+    )
+    for name, value in known.items():
+        print(f"           {progress.best_loss / value:.2f} of {name} ({value:.4f})")
+    print(f"model      {out / 'best'}   (biofm.load_model)")
+    print(f"pictures   {out / 'figures'}")
+    if config.run.tracking:
+        print(f"MLflow     mlflow ui --workers 1 --backend-store-uri {config.run.tracking}")
