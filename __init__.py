@@ -10,16 +10,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .embedding import read_recording
     from .models.pretrained import load_model
     from .signals import Recording, Signal
 
 __version__ = "0.1.0"
-__all__ = ["Recording", "Signal", "__version__", "load_model"]
+__all__ = ["Recording", "Signal", "__version__", "load_model", "read_recording"]
 
 _HOMES = {
     "Recording": ".signals",
     "Signal": ".signals",
     "load_model": ".models.pretrained",
+    "read_recording": ".embedding",
 }
 
 

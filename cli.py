@@ -1,9 +1,9 @@
 """The `biofm` command: every verb is a typed function, and its docstring is the help.
 
-A function's parameters without a default are positional on the command line (a `Sequence` takes
-one or more words); keyword-only parameters and those with a default are options; a parameter that
-is a config dataclass becomes `--config` and one option a field. A verb's module is imported only
-when the verb is called.
+A function's parameters without a default are positional on the command line, up to the first
+sequence, which takes one or more words; all others are options. A parameter that is a config
+dataclass becomes `--config` and one option a field. A verb's module is imported only when the verb
+is called.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import sys
 import traceback
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import docstring_parser
@@ -31,7 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "shards build": (".shards.commands:build", "turn recordings into audited tar shards"),
     "shards verify": (".shards.commands:verify", "prove that shards are whole and leak nothing"),
     "shards inspect": (".shards.commands:inspect", "show what a shard folder holds"),
-    "embed": (".models.commands:embed", "embed recordings with a trained encoder"),
+    "embed": (".embedding:embed", "embed recordings with a trained encoder"),
 }
 """Verb → (module:function, one line for `biofm --help`)."""
 
@@ -92,52 +92,65 @@ def call(function: Callable[..., None], name: str, words: Sequence[str]) -> None
     hints = typing.get_type_hints(function)
     text = docstring_parser.parse(function.__doc__ or "")
     described = {p.arg_name: p.description or "" for p in text.params}
-    parameters = list(inspect.signature(function).parameters.values())
-    usage = " ".join([name, *filter(None, map(_usage, parameters)), "[--OPTION VALUE ...]"])
+    parameters = inspect.signature(function).parameters
+    positional = _positional(parameters.values(), hints)
+    usage = [name]
+    for key, parameter in parameters.items():
+        if key in positional:
+            usage.append(f"{key.upper()} ..." if _is_sequence(hints[key]) else key.upper())
+        elif parameter.default is parameter.empty:
+            usage.append(f"--{key} {key.upper()}")
     about = "\n\n".join(filter(None, (text.short_description, text.long_description)))
-    parser = ConfigParser(prog=name, usage=usage, description=about)
-    for parameter in parameters:
-        _add(parser, parameter, hints[parameter.name], described.get(parameter.name, ""))
+    parser = ConfigParser(name, " ".join([*usage, "[--OPTION VALUE ...]"]), description=about)
+    for key, parameter in parameters.items():
+        if key in positional:
+            _add_positional(parser, key, hints[key], described.get(key, ""))
+        else:
+            _add_option(parser, parameter, hints[key], described.get(key, ""))
     values = parser.values(words)
-    arguments: dict[str, Any] = {
-        p.name: parser.config(hints[p.name], values)
-        if _is_config(hints[p.name])
-        else values[p.name]
-        for p in parameters
-    }
-    function(**arguments)
+    function(
+        **{
+            key: parser.config(hints[key], values) if _is_config(hints[key]) else values[key]
+            for key in parameters
+        }
+    )
 
 
-def _add(parser: ConfigParser, parameter: inspect.Parameter, hint: Any, text: str) -> None:
-    """Add one parameter of a verb to its parser."""
-    name, default = parameter.name, parameter.default
+def _positional(parameters: Iterable[inspect.Parameter], hints: dict[str, Any]) -> list[str]:
+    """Names of the parameters that are positional on the command line."""
+    found: list[str] = []
+    for parameter in parameters:
+        keyword = parameter.kind is parameter.KEYWORD_ONLY
+        if keyword or parameter.default is not parameter.empty or _is_config(hints[parameter.name]):
+            break
+        found.append(parameter.name)
+        if _is_sequence(hints[parameter.name]):
+            break
+    return found
+
+
+def _add_positional(parser: ConfigParser, key: str, hint: Any, text: str) -> None:
+    many = _is_sequence(hint)
+    element = typing.get_args(hint)[0] if many else hint
+    parser.add_argument(
+        key, type=element, nargs="+" if many else None, metavar=key.upper(), help=text
+    )
+
+
+def _add_option(parser: ConfigParser, parameter: inspect.Parameter, hint: Any, text: str) -> None:
+    option = f"--{parameter.name}"
     if _is_config(hint):
         parser.add_config(hint)
-    elif _is_positional(parameter):
-        many = typing.get_origin(hint) is collections.abc.Sequence
-        element = typing.get_args(hint)[0] if many else hint
-        parser.add_argument(
-            name, type=element, nargs="+" if many else None, metavar=name.upper(), help=text
-        )
-    elif hint is bool:
-        parser.add_argument(f"--{name}", action="store_true", help=text)
-    elif default is inspect.Parameter.empty:
-        parser.add_argument(f"--{name}", type=hint, required=True, help=text)
+    elif parameter.default is parameter.empty:
+        parser.add_argument(option, type=hint, required=True, help=text)
+    elif parameter.default is False:
+        parser.add_argument(option, action="store_true", help=text)
     else:
-        parser.add_argument(f"--{name}", type=hint, default=default, help=text)
+        parser.add_argument(option, type=hint, default=parameter.default, help=text)
 
 
-def _usage(parameter: inspect.Parameter) -> str:
-    """What a parameter without a default looks like on the command line."""
-    name = parameter.name
-    if _is_positional(parameter):
-        return f"{name.upper()} ..." if "Sequence" in str(parameter.annotation) else name.upper()
-    return f"--{name} {name.upper()}" if parameter.default is inspect.Parameter.empty else ""
-
-
-def _is_positional(parameter: inspect.Parameter) -> bool:
-    required = parameter.default is inspect.Parameter.empty
-    return required and parameter.kind is not inspect.Parameter.KEYWORD_ONLY
+def _is_sequence(hint: Any) -> bool:
+    return typing.get_origin(hint) in (list, collections.abc.Sequence)
 
 
 def _is_config(hint: Any) -> bool:

@@ -69,7 +69,9 @@ class ConfigParser(ArgumentParser):
     def __init__(self, prog: str | None = None, usage: str | None = None, **rest: Any) -> None:
         # A usage line that names every option of a config would bury the error that follows it.
         usage = usage or "%(prog)s [--config NAME_OR_FILE] [--OPTION VALUE ...]"
-        super().__init__(prog=prog, usage=usage, formatter_class=_HelpFormatter, **rest)
+        super().__init__(
+            prog=prog, usage=usage, formatter_class=_HelpFormatter, allow_abbrev=False, **rest
+        )
 
     def add_config(self, config_type: type) -> None:
         """Add `--config` and one option for each field of `config_type`, however deep."""

@@ -1,0 +1,12 @@
+"""`biofm datasets …`."""
+
+from __future__ import annotations
+
+from .registry import SOURCES, source
+
+
+def list_sources() -> None:
+    """The sources that `biofm shards build` reads, with their licences."""
+    for name in sorted(SOURCES):
+        found = source(name)
+        print(f"{name:12}{found.title} ({found.licence})")
