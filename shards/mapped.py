@@ -9,7 +9,7 @@ import resource
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import polars as pl
@@ -57,6 +57,10 @@ class ShardFolder:
         for shard in shards:
             self.path(shard)
 
+    def open(self, shard: str) -> BinaryIO:
+        """The file of a shard, open for reading. Raises `ShardError`."""
+        return self.path(shard).open("rb")
+
     def path(self, shard: str) -> Path:
         """The file of a shard. Raises `ShardError` where it is missing or has another size."""
         path, expected = self.folder / shard, self.entry(shard)["bytes"]
@@ -73,7 +77,7 @@ class Member:
     def __init__(self, name: str, data_offset: int, shape: tuple[int, int]) -> None:
         self.name, self.data_offset, self.shape = name, data_offset, shape
 
-    def check(self, path: Path, flat: NDArray[np.int16]) -> None:
+    def check(self, shard: str, flat: NDArray[np.int16]) -> None:
         """The tar and npy headers before the array are the expected ones. Raises `ShardError`."""
         start = max(0, self.data_offset - 1024)
         end = self.data_offset + 2 * self.shape[0] * self.shape[1]
@@ -81,7 +85,7 @@ class Member:
         if self.data_offset % 2 == 0 and end <= flat.nbytes:
             found = self._difference(flat[start // 2 : self.data_offset // 2].tobytes())
         if found:
-            raise ShardError(f"shard {path}, member {self.name}: {found}: {CHANGED}")
+            raise ShardError(f"shard {shard}, member {self.name}: {found}: {CHANGED}")
 
     def _difference(self, before: bytes) -> str:
         """What is wrong with the bytes before the array; empty when nothing is."""
@@ -121,10 +125,9 @@ class MappedShards:
     def _map(self, shard: int) -> NDArray[np.int16]:
         """The whole file as int16: array bytes start at `data_offset // 2`. Raises `ShardError`."""
         folder, name = self._shards[shard]
-        path = folder.path(name)
-        with path.open("rb") as file:
+        with folder.open(name) as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         flat = np.frombuffer(mapped, "<i2", count=len(mapped) // 2)
         for member in self._members[shard]:
-            member.check(path, flat)
+            member.check(f"{folder.name}/{name}", flat)
         return flat

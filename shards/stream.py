@@ -7,13 +7,15 @@ in the manifest.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import shutil
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 from urllib.parse import quote, urlsplit
 
 from ..files import sha256, write_aside
@@ -53,12 +55,10 @@ class RemoteFolder(ShardFolder):
         for shard in shards:
             self.entry(shard)
 
-    def path(self, shard: str) -> Path:
+    def open(self, shard: str) -> BinaryIO:
         """The shard in the cache, fetched if it is not there. Raises `ShardError`, `OSError`."""
         entry, path = self.entry(shard), self.folder / shard
-        with (self.folder / f".{shard}.lock").open("w") as lock:
-            # Ranks on one machine share the cache: one fetches, the others wait.
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self._alone(shard):
             if not (path.is_file() and path.stat().st_size == entry["bytes"]):
                 self._checked.discard(shard)
                 fetch(f"{self.address}/{quote(shard)}", path)
@@ -69,14 +69,24 @@ class RemoteFolder(ShardFolder):
                     "(SHA-256 differs): it was changed after the build, or the transfer is at fault"
                 )
             self._checked.add(shard)
+            file = path.open("rb")
         self._forget(shard)
-        return path
+        return file
 
     def _forget(self, shard: str) -> None:
-        """Remove what was used longest ago; a map that is still open keeps its bytes."""
+        """Remove what was used longest ago; a file that is still open or mapped keeps its bytes."""
         self._recent = [name for name in self._recent if name != shard] + [shard]
         while len(self._recent) > self._keep:
-            (self.folder / self._recent.pop(0)).unlink(missing_ok=True)
+            oldest = self._recent.pop(0)
+            with self._alone(oldest):
+                (self.folder / oldest).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _alone(self, shard: str) -> Iterator[None]:
+        """Ranks on one machine share the cache: one touches a shard, the others wait."""
+        with (self.folder / f".{shard}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
 
 def fetch(address: str, path: Path) -> None:
