@@ -18,6 +18,7 @@ import sys
 import traceback
 import typing
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import docstring_parser
@@ -37,13 +38,18 @@ VERBS: dict[str, tuple[str, str]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit status: 0, 1 for an error, 2 for a wrong command line."""
+    """Run one verb, and print the path it made if it returns one.
+
+    Returns the exit status: 0, 1 for an error, 2 for a wrong command line.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     verb = next((v for v in VERBS if words[: len(v.split())] == v.split()), None)
     if verb is None:
         return overview(words)
     try:
-        call(function_of(verb), f"biofm {verb}", words[len(verb.split()) :])
+        result = call(function_of(verb), f"biofm {verb}", words[len(verb.split()) :])
+        if isinstance(result, Path):
+            print(result)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader of our output (`| head`) has left; Python would complain again when it exits.
@@ -80,15 +86,15 @@ def overview(words: Sequence[str]) -> int:
     return 2
 
 
-def function_of(verb: str) -> Callable[..., None]:
+def function_of(verb: str) -> Callable[..., object]:
     """The function behind a verb."""
     module, _, name = VERBS[verb][0].partition(":")
-    found: Callable[..., None] = getattr(importlib.import_module(module, __package__), name)
+    found: Callable[..., object] = getattr(importlib.import_module(module, __package__), name)
     return found
 
 
-def call(function: Callable[..., None], name: str, words: Sequence[str]) -> None:
-    """Parse `words` as the parameters of `function` and call it."""
+def call(function: Callable[..., object], name: str, words: Sequence[str]) -> object:
+    """Parse `words` as the parameters of `function`, call it, and return what it returns."""
     hints = typing.get_type_hints(function)
     text = docstring_parser.parse(function.__doc__ or "")
     described = {p.arg_name: p.description or "" for p in text.params}
@@ -108,7 +114,7 @@ def call(function: Callable[..., None], name: str, words: Sequence[str]) -> None
         else:
             _add_option(parser, parameter, hints[key], described.get(key, ""))
     values = parser.values(words)
-    function(
+    return function(
         **{
             key: parser.config(hints[key], values) if _is_config(hints[key]) else values[key]
             for key in parameters
