@@ -13,13 +13,16 @@ LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_pr
 TEST_ENV := OMP_NUM_THREADS=1 MLFLOW_DISABLE_TELEMETRY=true
 ARGS ?=
 
+# All that need no argument: the probe is given shards and models.
+BENCHMARKS := $(filter-out benchmarks/probe.py,$(wildcard benchmarks/*.py))
+
 .PHONY: pretrain test lint layers bench clean help
 
 help:
 	@echo "make pretrain  train a masked autoencoder on synthetic 12-lead ECG, from nothing (ARGS='--optim.lr 1e-3')"
 	@echo "make test      run the tests (ARGS='-k shards')"
 	@echo "make lint      ruff, mypy and the check of the layers"
-	@echo "make bench     measure the readers and the training step"
+	@echo "make bench     measure what is fast, and print it as tables"
 	@echo "make clean     remove .venv and what the tools left; data/ and runs/ stay"
 
 pretrain: .venv/core
@@ -41,7 +44,9 @@ layers: .venv/all
 	cd .cache/layers && ../../$(BIN)/lint-imports --config ../../pyproject.toml --no-cache
 
 bench: .venv/all
-	$(TEST_ENV) $(BIN)/python benchmarks/run.py $(ARGS)
+	@for benchmark in $(BENCHMARKS); do \
+		echo "$$benchmark" && $(TEST_ENV) $(BIN)/python $$benchmark || exit 1; \
+	done
 
 clean:
 	rm -rf .venv .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist biofm.egg-info
