@@ -100,7 +100,7 @@ def read_wfdb(path: Path) -> WfdbRecord:
 
     Raises `RecordError` naming the file, what was expected, what was found and the remedy.
     """
-    header_path = Path(f"{path}.hea")
+    header_path = path.with_name(f"{path.name}.hea")
     header = read_header(header_path)
     stored = [line.storage for line in header.signals]
     kinds = set(stored)
@@ -283,9 +283,11 @@ def _sums(frames: NDArray[np.int16]) -> NDArray[np.int16]:
     """
     block = 50
     whole = len(frames) // block * block
-    rows = frames[:whole].reshape(-1, block * frames.shape[1]).sum(axis=0, dtype=np.int16)
-    head = rows.reshape(block, -1).sum(axis=0, dtype=np.int16)
-    return np.asarray(head + frames[whole:].sum(axis=0, dtype=np.int16))
+    rows = np.add.reduce(frames[:whole].reshape(-1, block * frames.shape[1]), dtype=np.int16)
+    head: NDArray[np.int16] = np.add.reduce(rows.reshape(block, -1), dtype=np.int16)
+    if whole < len(frames):
+        head += frames[whole:].sum(axis=0, dtype=np.int16)
+    return head
 
 
 @lru_cache(maxsize=256)

@@ -133,11 +133,12 @@ def parse_signal_line(line: str) -> SignalLine:
     fields = line.split(None, 8)
     if len(fields) < 9:  # lines may end after any field from the second on
         fields += [""] * (9 - len(fields))
-    file, kind, gain, _, zero, initial, checksum, _, name = fields
+    file, kind, gain, resolution, zero, initial, checksum, block, name = fields
     try:
+        int(block or 0)
         return SignalLine(
             name,
-            _storage(file, kind, gain, zero),
+            _storage(file, kind, gain, resolution, zero),
             int(initial) if initial else None,
             int(checksum) if checksum else None,
         )
@@ -150,7 +151,7 @@ def parse_signal_line(line: str) -> SignalLine:
 
 
 @lru_cache(maxsize=64)
-def _storage(file: str, kind: str, gain: str, zero: str) -> Storage:
+def _storage(file: str, kind: str, gain: str, resolution: str, zero: str) -> Storage:
     """The first fields of a signal line; remembered, because the channels of a record share "
     "them."""
     # A record's files lie beside its header; a name with a folder in it could lead anywhere.
@@ -162,6 +163,7 @@ def _storage(file: str, kind: str, gain: str, zero: str) -> Storage:
     scaled = _GAIN.fullmatch(gain or "0")
     if scaled is None or not math.isfinite(float(scaled[1])):
         raise ValueError(f"{gain[:80]!r} is not a gain")
+    int(resolution or 0)
     return Storage(
         file,
         stored[1],
