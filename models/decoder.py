@@ -3,7 +3,8 @@
 ST-MEM (Na et al., ICLR 2024) decodes each lead alone, so that leads can only meet in the encoder. Here the
 leads are folded into the batch, which is the same function without a loop.
 
-Shape suffixes: B batch, G groups, N patches in time, K kept patches, E decoder width, P samples of a patch.
+Shape suffixes: B batch, G groups (leads, or 1), N patches in time, K kept tokens, E decoder width,
+P samples that a token stands for.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ class DecoderConfig:
 class GroupDecoder(nn.Module):
     """Kept tokens of each group → all its patches."""
 
-    def __init__(self, config: DecoderConfig, encoder_dim: int, patch_samples: int) -> None:
+    def __init__(self, config: DecoderConfig, encoder_dim: int, token_samples: int) -> None:
         super().__init__()
         self.embed = nn.Linear(encoder_dim, config.dim)
         self.mask_token = nn.Parameter(torch.randn(config.dim) * 0.02)
         self.blocks = Blocks(config.dim, config.depth, config.heads)
-        self.head = nn.Linear(config.dim, patch_samples)
+        self.head = nn.Linear(config.dim, token_samples)
         self.embed.apply(initialise)
         self.head.apply(initialise)
 

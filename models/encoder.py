@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..signals.windows import Windows
 from .layers import Blocks
-from .tokenizer import PatchConfig, Patches, PatchTokenizer, Tokens
+from .tokenizer import PatchConfig, PatchTokenizer, Tokens
 
 SIZES: dict[str, tuple[int, int, int]] = {
     "tiny": (192, 12, 3),
@@ -64,20 +64,17 @@ class ViTEncoder(nn.Module):
 
     def forward(self, windows: Windows) -> Tensor:
         """Windows → embeddings [B, D]: the mean of the tokens, without separators and missing patches."""
-        patches, tokens = self.tokenize(windows)
-        B, G, N, _ = tokens.patches.shape
-        everything = torch.arange(N, device=patches.present_BGN.device).expand(B, G, N)
-        encoding = self.encode(
-            tokens, everything, None if patches.complete else patches.present_BGN
-        )
-        kept_BGND = self.without_separators(encoding.tokens, G)
-        weight = patches.present_BGN.to(kept_BGND.dtype)[..., None]
-        return (kept_BGND * weight).sum(dim=(1, 2)) / weight.sum(dim=(1, 2)).clamp_min(1)
-
-    def tokenize(self, windows: Windows) -> tuple[Patches, Tokens]:
-        """Patches and all their tokens: what a masking objective starts from."""
         patches = self.tokenizer.patches(windows)
-        return patches, self.tokenizer(windows, patches)
+        tokens: Tokens = self.tokenizer(windows, patches)
+        B, G, N, _ = tokens.patches.shape
+        everything = torch.arange(N, device=tokens.patches.device).expand(B, G, N)
+        there_BGN = patches.present_BCN
+        if self.tokenizer.joint:
+            there_BGN = there_BGN.any(dim=1, keepdim=True)
+        encoding = self.encode(tokens, everything, None if patches.complete else there_BGN)
+        kept_BGND = self.without_separators(encoding.tokens, G)
+        weight = there_BGN.to(kept_BGND.dtype)[..., None]
+        return (kept_BGND * weight).sum(dim=(1, 2)) / weight.sum(dim=(1, 2)).clamp_min(1)
 
     def encode(
         self, tokens: Tokens, keep_BGK: Tensor, attend_BGK: Tensor | None = None

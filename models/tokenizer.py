@@ -1,7 +1,7 @@
 """Windows → tokens: patches of one lead, or of all leads at one time, embedded linearly.
 
-Shape suffixes: B batch, C channels, T time, G groups (leads, or 1 where a patch spans all of them),
-N patches in time, P samples of a patch, D width.
+Shape suffixes: B batch, C channels of the windows, M channels of the model, T time, N patches in time,
+P samples of a patch, D width; G groups of tokens: the leads (C), or 1 where a token spans all of them.
 """
 
 from __future__ import annotations
@@ -60,16 +60,16 @@ class PatchConfig:
 
 @dataclass(frozen=True)
 class Patches:
-    """Windows cut into patches.
+    """Windows cut into patches, each of one channel.
 
-    `values_BGNP` are standardised, missing samples 0; `valid_BGNP` says which samples were there;
-    `present_BGN` which patches have at least half of theirs: the others are neither input nor target.
+    `values_BCNP` are standardised, missing samples 0; `valid_BCNP` says which samples were there;
+    `present_BCN` which patches have at least half of theirs: the others are neither input nor target.
     `complete` is true when no sample of the batch is missing, which saves the masks.
     """
 
-    values_BGNP: Tensor
-    valid_BGNP: Tensor
-    present_BGN: Tensor
+    values_BCNP: Tensor
+    valid_BCNP: Tensor
+    present_BCN: Tensor
     complete: bool
 
 
@@ -81,7 +81,7 @@ class Tokens(NamedTuple):
 
 
 class PatchTokenizer(nn.Module):
-    """LayerNorm, linear embedding, LayerNorm, and the code of the patch's time and channel.
+    """Linear embedding between layer norms, and the codes of the patch's time and channel.
 
     Raises `ValueError` for windows of another modality, rate or channel than the config's.
     """
@@ -91,19 +91,27 @@ class PatchTokenizer(nn.Module):
         self.config = config
         channels, size = len(config.channels), config.samples
         if config.span == "lead":
-            # LayerNorm makes each patch's embedding independent of its level and gain.
-            self.norm_in: nn.Module = nn.LayerNorm(size)
+            self.norm_in = nn.LayerNorm(size)
             self.embed = nn.Linear(size, dim)
-            self.norm_out: nn.Module = nn.LayerNorm(dim)
             self.channel_embedding = nn.Parameter(torch.randn(channels, dim) * 0.02)
         else:
-            # No norm here: the relative size of the leads is the heart's axis. Rows of the weight belong
-            # to channels, so that any subset of them can be embedded.
+            # No norm before the embedding: the relative size of the leads is the heart's axis. A part of
+            # the weight belongs to each channel, and stands in for one that is absent or hidden.
             self.embed = nn.Linear(channels * size, dim)
-            self.norm_out = nn.LayerNorm(dim)
+            self.hidden_embedding = nn.Parameter(torch.randn(channels, dim) * 0.02)
+        self.norm_out = nn.LayerNorm(dim)
         if config.separators:
             self.separator = nn.Parameter(torch.randn(dim) * 0.02)
         self.apply(initialise)
+
+    @property
+    def joint(self) -> bool:
+        """Whether a token spans all channels."""
+        return self.config.span == "all"
+
+    def rows(self, channels: tuple[str, ...]) -> list[int]:
+        """Where the channels of a window stand among the model's."""
+        return [self.config.channels.index(c) for c in channels]
 
     def patches(self, windows: Windows) -> Patches:
         """Standardise and cut a batch; a tail shorter than a patch is left out."""
@@ -117,42 +125,51 @@ class PatchTokenizer(nn.Module):
         N = T // P
         if N == 0:
             raise ValueError(f"a window of {T} samples is shorter than one patch of {P}")
+        valid_BCNP = ~missing_BCT[..., : N * P].reshape(B, C, N, P)
+        present_BCN = valid_BCNP.float().mean(dim=-1) >= 0.5
+        return Patches(x_BCT[..., : N * P].reshape(B, C, N, P), valid_BCNP, present_BCN, complete)
 
-        def cut(x: Tensor) -> Tensor:
-            x_BCNP = x[..., : N * P].reshape(B, C, N, P)
-            if self.config.span == "lead":
-                return x_BCNP
-            return x_BCNP.transpose(1, 2).reshape(B, 1, N, C * P)
+    def forward(
+        self, windows: Windows, patches: Patches, visible_BCN: Tensor | None = None
+    ) -> Tokens:
+        """Embed patches and add the codes of their time and channel; separators have no time.
 
-        valid_BGNP = cut(~missing_BCT)
-        present_BGN = valid_BGNP.float().mean(dim=-1) >= 0.5
-        return Patches(cut(x_BCT), valid_BGNP, present_BGN, complete)
-
-    def forward(self, windows: Windows, patches: Patches) -> Tokens:
-        """Embed patches and add the codes of their time and channel; separators have no time."""
-        x_BGNP = patches.values_BGNP
-        rows = [self.config.channels.index(c) for c in windows.channels]
+        Where a token spans all channels, those that are not `visible_BCN` (None: all that are present) do
+        not enter it.
+        """
+        rows = self.rows(windows.channels)
         separators = None
-        if self.config.span == "lead":
-            channel_GD = self.channel_embedding[rows]
-            tokens = self.norm_out(self.embed(self.norm_in(x_BGNP))) + channel_GD[:, None]
-            if self.config.separators:
-                separators = self.separator + channel_GD
+        if self.joint:
+            tokens = self.embed_together(patches, rows, visible_BCN)[:, None]
         else:
-            tokens = self.norm_out(self.embed_channels(x_BGNP, rows))
-        times_N = self.times_s(x_BGNP.shape[2], x_BGNP.device)
+            channel_CD = self.channel_embedding[rows]
+            tokens = (
+                self.norm_out(self.embed(self.norm_in(patches.values_BCNP))) + channel_CD[:, None]
+            )
+            if self.config.separators:
+                separators = self.separator + channel_CD
+        times_N = self.times_s(patches.present_BCN.shape[2], tokens.device)
         return Tokens(tokens + time_code(times_N, tokens.shape[-1]), separators)
 
-    def embed_channels(self, x_BGNP: Tensor, rows: list[int]) -> Tensor:
-        """The linear embedding of all leads at once, with the weights of the channels that are there."""
-        if rows == list(range(len(self.config.channels))):
-            embedded: Tensor = self.embed(x_BGNP)
-            return embedded
-        D = self.embed.out_features
-        weight_DCP = self.embed.weight.view(D, len(self.config.channels), self.config.samples)[
-            :, rows
-        ]
-        return nn.functional.linear(x_BGNP, weight_DCP.reshape(D, -1), self.embed.bias)
+    def embed_together(
+        self, patches: Patches, rows: list[int], visible_BCN: Tensor | None
+    ) -> Tensor:
+        """All visible channels of an instant as one embedding [B, N, D]."""
+        x_BCNP = patches.values_BCNP
+        B, _, N, P = x_BCNP.shape
+        M = len(self.config.channels)
+        if visible_BCN is None:
+            visible_BCN = patches.present_BCN
+        if visible_BCN is patches.present_BCN and patches.complete and rows == list(range(M)):
+            return self.norm_out(self.embed(x_BCNP.transpose(1, 2).flatten(2)))  # type: ignore[no-any-return]
+        x_BMNP = x_BCNP.new_zeros(B, M, N, P)
+        x_BMNP[:, rows] = x_BCNP * visible_BCN[..., None]
+        hidden_BNM = x_BCNP.new_ones(B, N, M)
+        hidden_BNM[..., rows] = (~visible_BCN).to(x_BCNP.dtype).transpose(1, 2)
+        embedded_BND = (
+            self.embed(x_BMNP.transpose(1, 2).flatten(2)) + hidden_BNM @ self.hidden_embedding
+        )
+        return self.norm_out(embedded_BND)  # type: ignore[no-any-return]
 
     def times_s(self, patches: int, device: torch.device) -> Tensor:
         """Centre of each patch in the window, in seconds, [N]."""

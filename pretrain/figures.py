@@ -33,9 +33,7 @@ def draw_reconstruction(objective: MAE, batch: Batch, path: Path, note: str) -> 
         seen = objective.reconstruct(batch)
     patch = objective.encoder.config.patch
     channels = batch.streams[objective.stream].channels
-    truth_CT, guess_CT, hidden_CT = as_leads(
-        seen, objective.config.target, len(channels), patch.span
-    )
+    truth_CT, guess_CT, hidden_CT = as_leads(seen, objective.config.target)
     shown = [c for c in LEADS_SHOWN if c in channels] or list(channels[:6])
     time_s = np.arange(truth_CT.shape[1]) / patch.rate_hz
     figure, axes = plt.subplots(
@@ -77,22 +75,17 @@ def draw_reconstruction(objective: MAE, batch: Batch, path: Path, note: str) -> 
 
 
 def as_leads(
-    seen: Reconstruction, target: str, channels: int, span: str
+    seen: Reconstruction, target: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """The first row of a batch as truth, reconstruction and hidden flags, each [C, T]."""
-    values_GNP = seen.patches.values_BGNP[0]
-    guess_GNP = seen.prediction[0].float()
+    values_CNP = seen.patches.values_BCNP[0]
+    guess_CNP = seen.prediction[0].float()
     if target == "patch":
-        deviation = (values_GNP.var(dim=-1, keepdim=True, unbiased=False) + 1e-6).sqrt()
-        guess_GNP = guess_GNP * deviation + values_GNP.mean(dim=-1, keepdim=True)
-    hidden_GNP = seen.mask.masked[0][..., None].expand_as(values_GNP)
-
-    def leads(x: torch.Tensor) -> NDArray[Any]:
-        if span == "all":  # [1, N, C·P] → [C, N, P]
-            x = x[0].reshape(x.shape[1], channels, -1).transpose(0, 1)
-        return np.asarray(x.flatten(1).cpu())
-
-    return leads(values_GNP), leads(guess_GNP), leads(hidden_GNP)
+        deviation = (values_CNP.var(dim=-1, keepdim=True, unbiased=False) + 1e-6).sqrt()
+        guess_CNP = guess_CNP * deviation + values_CNP.mean(dim=-1, keepdim=True)
+    hidden_CNP = seen.mask.hidden[0][..., None].expand_as(values_CNP)
+    truth, guess, hidden = (x.flatten(1).cpu().numpy() for x in (values_CNP, guess_CNP, hidden_CNP))
+    return truth, guess, hidden
 
 
 def paper(axis: Axes, end_s: float) -> None:

@@ -170,8 +170,9 @@ def make_meter(
     batch = next(iter(train.evaluation_batches(micro_batch=2, rank=0, ranks=1))).to(
         accelerator.device
     )
-    patches = objective.encoder.tokenizer.patches(batch.streams[objective.stream])
-    tokens = patches.present_BGN[0].numel()
+    windows, tokenizer = batch.streams[objective.stream], objective.encoder.tokenizer
+    with torch.no_grad():
+        tokens = tokenizer(windows, tokenizer.patches(windows)).patches[0, ..., 0].numel()
     bf16 = accelerator.mixed_precision == "bf16"
     peak, _ = peak_flops(accelerator.device, torch.bfloat16 if bf16 else torch.float32)
     return Meter(

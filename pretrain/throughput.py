@@ -40,10 +40,10 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> tuple[float, str]:
         for word, peak in PEAK_BF16.items():
             if word in name.replace("-", " ").split():
                 return peak, f"data sheet, {name}"
-    size = 4096 if device.type == "cuda" else 768
+    size = 4096 if device.type == "cuda" else 1024
     a = torch.randn(size, size, device=device, dtype=dtype)
     best = float("inf")
-    for _ in range(5):
+    for _ in range(10):
         synchronise(device)
         start = time.perf_counter()
         torch.mm(a, a)

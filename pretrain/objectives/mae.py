@@ -1,14 +1,15 @@
-"""Masked autoencoding of signals: ST-MEM's spatio-temporal form, and a time-masked form that is cheap.
+"""Masked autoencoding of signals: ST-MEM's spatio-temporal form, and one with a twelfth of the tokens.
 
-- `span: lead` patches with a mask drawn for each lead on its own, separators and a decoder that sees one
-  lead at a time are ST-MEM (Na et al., ICLR 2024, arXiv 2402.09450).
-- `span: all` patches cover all leads at one time: the mask hides instants, and a record costs a twelfth
-  of the tokens.
+- Where a token is a patch of one lead, a mask is drawn for each lead on its own, with separators and a
+  decoder that sees one lead at a time: ST-MEM (Na et al., ICLR 2024, arXiv 2402.09450).
+- Where a token spans all leads, the mask hides instants, and of the instants that stay it hides some of
+  the leads: the encoder still has to learn both the beat in time and the heart's axis across leads.
 
-The loss is the squared error on masked patches, over samples that were recorded. The mask of a row is a
+The loss is the squared error on hidden patches, over samples that were recorded. The mask of a row is a
 function of (seed, epoch, position), so it is the same at any number of ranks.
 
-Shape suffixes: B batch, G groups (leads, or 1), N patches in time, K kept patches, P samples of a patch.
+Shape suffixes: B batch, C channels, N patches in time, P samples of a patch, K kept tokens of a group,
+G groups of tokens (the leads, or 1).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from ...models.decoder import DecoderConfig, GroupDecoder
 from ...models.encoder import ViTEncoder
-from ...models.tokenizer import Patches
+from ...models.tokenizer import Patches, Tokens
 from ...signals.randomness import uniform
 from ...signals.windows import Batch, Windows
 from .base import Outcome
@@ -31,8 +32,10 @@ from .base import Outcome
 class MAEConfig:
     """Masked autoencoding."""
 
-    mask_ratio: float = 0.75
-    """Share of a lead's patches that are hidden, in (0, 1)."""
+    mask_ratio: float = 0.5
+    """Share of a lead's patches (of the instants, where a token spans all leads) hidden, in (0, 1)."""
+    lead_mask_ratio: float = 0.5
+    """Share of the leads hidden at each instant that stays, in [0, 1); where a token spans all leads."""
     target: Literal["patch", "window"] = "patch"
     """`patch`: each patch is normalised to zero mean and unit deviation (He et al. 2022); `window`: not."""
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
@@ -41,19 +44,22 @@ class MAEConfig:
     def __post_init__(self) -> None:
         if not 0 < self.mask_ratio < 1:
             raise ValueError(f"mask_ratio must lie between 0 and 1, not {self.mask_ratio}")
+        if not 0 <= self.lead_mask_ratio < 1:
+            raise ValueError(f"lead_mask_ratio must lie in [0, 1), not {self.lead_mask_ratio}")
 
 
 class Mask(NamedTuple):
-    """`keep` [B, G, K] indices of visible patches; `attend` [B, G, K] False for padding, None if none;
-    `masked` [B, G, N] patches to reconstruct."""
+    """What the encoder sees: `keep` [B, G, K] indices of tokens; `attend` [B, G, K] False for padding, None
+    where there is none; `visible` and `hidden` [B, C, N] patches that are input and target."""
 
     keep: Tensor
     attend: Tensor | None
-    masked: Tensor
+    visible: Tensor
+    hidden: Tensor
 
 
 class Reconstruction(NamedTuple):
-    """What the objective saw and said, in the space of the loss, [B, G, N, P]."""
+    """What the objective saw and said, in the space of the loss, [B, C, N, P]."""
 
     target: Tensor
     prediction: Tensor
@@ -70,76 +76,89 @@ class MAE(nn.Module):
         self.config = config
         self.stream = stream
         patch = encoder.config.patch
-        leads = 1 if patch.span == "lead" else len(patch.channels)
+        leads = len(patch.channels) if encoder.tokenizer.joint else 1
         self.decoder = GroupDecoder(config.decoder, encoder.dim, leads * patch.samples)
 
     def forward(self, batch: Batch) -> Outcome:
-        """Sum of squared errors over masked, recorded samples; their number is the targets."""
+        """Sum of squared errors over hidden, recorded samples; their number is the targets."""
         seen = self.reconstruct(batch)
         error = (seen.prediction.float() - seen.target).square()
-        weight = (seen.mask.masked[..., None] & seen.patches.valid_BGNP).to(error.dtype)
+        weight = (seen.mask.hidden[..., None] & seen.patches.valid_BCNP).to(error.dtype)
         return Outcome((error * weight).sum(), weight.sum())
 
     @torch.no_grad()
     def count(self, batch: Batch) -> Tensor:
         """The number of samples `forward` will sum over, without running the model."""
         patches = self.encoder.tokenizer.patches(batch.streams[self.stream])
-        B, G, N, P = patches.values_BGNP.shape
-        if patches.complete:
-            hidden = N - kept_of(N, self.config.mask_ratio)
-            return torch.tensor(float(B * G * hidden * P), device=patches.values_BGNP.device)
-        mask = draw_mask(batch, patches, self.config.mask_ratio)
-        return (mask.masked[..., None] & patches.valid_BGNP).sum().float()
+        mask = self.draw_mask(batch, patches)
+        return (mask.hidden[..., None] & patches.valid_BCNP).sum().float()
 
     def reconstruct(self, batch: Batch) -> Reconstruction:
         """Mask, encode, decode."""
         windows: Windows = batch.streams[self.stream]
-        patches, tokens = self.encoder.tokenize(windows)
-        mask = draw_mask(batch, patches, self.config.mask_ratio)
+        tokenizer = self.encoder.tokenizer
+        patches = tokenizer.patches(windows)
+        mask = self.draw_mask(batch, patches)
+        tokens: Tokens = tokenizer(windows, patches, mask.visible)
         encoding = self.encoder.encode(tokens, mask.keep, mask.attend)
-        G, N = patches.present_BGN.shape[1:]
-        prediction = self.decoder(
-            encoding.tokens.view(len(batch), G, -1, self.encoder.dim),
+        B, _, N, P = patches.values_BCNP.shape
+        prediction: Tensor = self.decoder(
+            encoding.tokens.view(B, mask.keep.shape[1], -1, self.encoder.dim),
             mask.keep,
             mask.attend,
-            self.encoder.tokenizer.times_s(N, encoding.tokens.device),
+            tokenizer.times_s(N, encoding.tokens.device),
             tokens.separators is not None,
         )
-        target = normalise(patches) if self.config.target == "patch" else patches.values_BGNP
+        if tokenizer.joint:
+            leads = prediction.view(B, N, -1, P).transpose(1, 2)
+            prediction = leads[:, tokenizer.rows(windows.channels)]
+        target = normalise(patches) if self.config.target == "patch" else patches.values_BCNP
         return Reconstruction(target, prediction, patches, mask)
 
+    def draw_mask(self, batch: Batch, patches: Patches) -> Mask:
+        """The mask of every row, from its position. Missing patches are neither visible nor hidden."""
+        present_BCN, ratio = patches.present_BCN, self.config.mask_ratio
+        B, C, N = present_BCN.shape
+        if not self.encoder.tokenizer.joint:
+            noise_BCN = uniform(batch.seed, batch.epoch, batch.positions, "mask", C * N).view(
+                B, C, N
+            )
+            keep, attend, kept_BCN = keep_some(noise_BCN, present_BCN, ratio, patches.complete)
+            return Mask(keep, attend, kept_BCN, present_BCN & ~kept_BCN)
+        noise_B1N = uniform(batch.seed, batch.epoch, batch.positions, "mask", N).view(B, 1, N)
+        there_B1N = present_BCN.any(dim=1, keepdim=True)
+        keep, attend, kept_B1N = keep_some(noise_B1N, there_B1N, ratio, patches.complete)
+        noise_BCN = uniform(batch.seed, batch.epoch, batch.positions, "leads", C * N).view(B, C, N)
+        # Ranks among the leads that are there: at each instant the same share of them is hidden.
+        rank_BCN = (noise_BCN + (~present_BCN).float()).argsort(dim=1).argsort(dim=1)
+        shown_B1N = present_BCN.sum(dim=1, keepdim=True) * (1 - self.config.lead_mask_ratio)
+        visible_BCN = present_BCN & kept_B1N & (rank_BCN < shown_B1N.round().clamp_min(1))
+        return Mask(keep, attend, visible_BCN, present_BCN & ~visible_BCN)
 
-def draw_mask(batch: Batch, patches: Patches, ratio: float) -> Mask:
-    """Keep `int(n · (1 − ratio))` of the n present patches of each group, at least one; hide the others.
 
-    Missing patches are neither kept nor hidden. Where a group has fewer present patches than the batch's
-    longest, its surplus places are padding.
+def keep_some(
+    noise_BGN: Tensor, present_BGN: Tensor, ratio: float, complete: bool
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Keep `int(n · (1 − ratio))` of the n present tokens of each group, at least one.
+
+    Returns their indices [B, G, K], False for those that are padding [B, G, K] (None when complete), and
+    the kept tokens as flags [B, G, N]. ST-MEM keeps 7 of 30 at 0.75.
     """
-    present_BGN = patches.present_BGN
-    B, G, N = present_BGN.shape
-    noise_BGN = uniform(batch.seed, batch.epoch, batch.positions, "mask", G * N).view(B, G, N)
-    if patches.complete:
-        keep = noise_BGN.argsort(dim=-1)[..., : kept_of(N, ratio)]
-        masked = torch.ones_like(present_BGN).scatter(-1, keep, False)
-        return Mask(keep, None, masked)
-    order = (noise_BGN + (~present_BGN).float()).argsort(dim=-1)
+    N = noise_BGN.shape[-1]
+    K = max(1, int(N * (1 - ratio)))
+    if complete:
+        keep = noise_BGN.argsort(dim=-1)[..., :K]
+        return keep, None, torch.zeros_like(present_BGN).scatter(-1, keep, True)
+    keep = (noise_BGN + (~present_BGN).float()).argsort(dim=-1)[..., :K]
     there_BG = present_BGN.sum(dim=-1).int()
     kept_BG = (there_BG * (1 - ratio)).int().clamp_min(1).minimum(there_BG)
-    K = kept_of(N, ratio)
-    attend = torch.arange(K, device=order.device) < kept_BG[..., None]
-    keep = order[..., :K]
-    hidden = torch.ones_like(present_BGN).scatter(-1, keep, ~attend)
-    return Mask(keep, attend, hidden & present_BGN)
-
-
-def kept_of(patches: int, ratio: float) -> int:
-    """How many of a complete group's patches stay visible (ST-MEM: 7 of 30 at 0.75)."""
-    return max(1, int(patches * (1 - ratio)))
+    attend = torch.arange(K, device=keep.device) < kept_BG[..., None]
+    return keep, attend, torch.zeros_like(present_BGN).scatter(-1, keep, attend)
 
 
 def normalise(patches: Patches) -> Tensor:
-    """Patches [B, G, N, P] with zero mean and unit deviation over their recorded samples."""
-    x, valid = patches.values_BGNP, patches.valid_BGNP.to(patches.values_BGNP.dtype)
+    """Patches [B, C, N, P] with zero mean and unit deviation over their recorded samples."""
+    x, valid = patches.values_BCNP, patches.valid_BCNP.to(patches.values_BCNP.dtype)
     count = valid.sum(dim=-1, keepdim=True).clamp_min(1)
     mean = (x * valid).sum(dim=-1, keepdim=True) / count
     variance = ((x - mean).square() * valid).sum(dim=-1, keepdim=True) / count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import pytest
 import torch
@@ -12,17 +13,21 @@ from biofm.models.decoder import DecoderConfig
 from biofm.models.encoder import EncoderConfig, ViTEncoder
 from biofm.models.layers import time_code
 from biofm.models.tokenizer import PatchConfig
-from biofm.pretrain.objectives.mae import MAE, MAEConfig, draw_mask, normalise
+from biofm.pretrain.objectives.mae import MAE, MAEConfig, normalise
 from biofm.signals import LEADS_12, MISSING
 from biofm.signals.windows import Batch, Windows
 
 STREAM = "ecg-250hz"
 
 
-def st_mem(size: str = "tiny", depth: int | None = 2) -> MAE:
+def st_mem(size: Literal["tiny", "small", "base"] = "tiny", depth: int | None = 2) -> MAE:
     torch.manual_seed(0)
     patch = PatchConfig(rate_hz=250.0, samples=75, span="lead", separators=True)
-    return MAE(ViTEncoder(EncoderConfig(size=size, depth=depth, patch=patch)), MAEConfig(), STREAM)  # type: ignore[arg-type]
+    return MAE(
+        ViTEncoder(EncoderConfig(size=size, depth=depth, patch=patch)),
+        MAEConfig(mask_ratio=0.75),
+        STREAM,
+    )
 
 
 def joint() -> MAE:
@@ -45,7 +50,7 @@ def make_batch(rows: int = 4, first: int = 0, epoch: int = 0) -> Batch:
 
 
 @pytest.mark.parametrize(("size", "parameters"), [("base", 88_501_985), ("small", 24_607_073)])
-def test_parameters_are_st_mems(size: str, parameters: int) -> None:
+def test_parameters_are_st_mems(size: Literal["small", "base"], parameters: int) -> None:
     """The published 88,534,753 and 24,627,553 add two fixed tables of 32 positions, computed here."""
     with torch.device("meta"):
         objective = st_mem(size, None)
@@ -58,8 +63,9 @@ def test_parameters_are_st_mems(size: str, parameters: int) -> None:
 def decode_lead_by_lead(objective: MAE, batch: Batch) -> Tensor:
     """The decoder as the paper draws it: one lead after the other."""
     windows = batch.streams[STREAM]
-    patches, tokens = objective.encoder.tokenize(windows)
-    mask = draw_mask(batch, patches, 0.75)
+    patches = objective.encoder.tokenizer.patches(windows)
+    tokens = objective.encoder.tokenizer(windows, patches)
+    mask = objective.draw_mask(batch, patches)
     encoded = objective.encoder.encode(tokens, mask.keep).tokens.view(len(batch), 12, -1, 192)
     decoder, times = objective.decoder, objective.encoder.tokenizer.times_s(30, torch.device("cpu"))
     leads = []
@@ -93,9 +99,9 @@ def test_loss_is_the_mean_error_over_hidden_patches_alone() -> None:
     seen = objective.reconstruct(batch)
     outcome = objective(batch)
     errors = (seen.prediction - seen.target).square().mean(dim=-1)
-    expected = errors[seen.mask.masked].mean()
+    expected = errors[seen.mask.hidden].mean()
     torch.testing.assert_close(outcome.loss_sum / outcome.targets, expected)
-    assert seen.mask.masked.sum() == 4 * 12 * 23  # 7 of 30 patches are kept
+    assert seen.mask.hidden.sum() == 4 * 12 * 23  # 7 of 30 patches are kept
     assert outcome.targets == objective.count(batch)
 
 
@@ -103,27 +109,37 @@ def test_each_lead_draws_its_own_mask_and_rows_keep_theirs_in_any_batch() -> Non
     objective, batch = st_mem(), make_batch(rows=6)
     windows = batch.streams[STREAM]
     patches = objective.encoder.tokenizer.patches(windows)
-    masked = draw_mask(batch, patches, 0.75).masked
+    masked = objective.draw_mask(batch, patches).hidden
     assert len({tuple(row.tolist()) for row in masked.flatten(0, 1)}) == 6 * 12
     other = make_batch(rows=2, first=3)
-    again = draw_mask(
-        other, objective.encoder.tokenizer.patches(other.streams[STREAM]), 0.75
-    ).masked
+    again = objective.draw_mask(
+        other, objective.encoder.tokenizer.patches(other.streams[STREAM])
+    ).hidden
     assert torch.equal(masked[3:5], again)
-    next_epoch = draw_mask(make_batch(rows=6, epoch=1), patches, 0.75).masked
+    next_epoch = objective.draw_mask(make_batch(rows=6, epoch=1), patches).hidden
     assert not torch.equal(masked, next_epoch)
 
 
-def test_hidden_samples_never_reach_the_encoder() -> None:
-    objective = joint().eval()
+def test_joint_tokens_hide_instants_and_half_the_leads_of_those_that_stay() -> None:
+    objective, batch = joint(), make_batch()
+    mask = objective.reconstruct(batch).mask
+    instants = mask.visible.any(dim=1)
+    assert (instants.sum(dim=-1) == 22).all()  # 45 patches, half of them, rounded down
+    assert (mask.visible.sum(dim=1).masked_select(instants) == 6).all()
+    assert torch.equal(mask.hidden, ~mask.visible)
+
+
+@pytest.mark.parametrize("make", [st_mem, joint])
+def test_hidden_samples_never_reach_the_encoder(make: Callable[[], MAE]) -> None:
+    objective = make()
     batch = make_batch(rows=2)
     windows = batch.streams[STREAM]
     patches = objective.encoder.tokenizer.patches(windows)
-    mask = draw_mask(batch, patches, 0.75)
-    tokens = objective.encoder.tokenizer(windows, patches)
+    mask = objective.draw_mask(batch, patches)
+    tokens = objective.encoder.tokenizer(windows, patches, mask.visible)
     before = objective.encoder.encode(tokens, mask.keep).tokens
-    patches.values_BGNP[mask.masked] = 1e3
-    tokens = objective.encoder.tokenizer(windows, patches)
+    patches.values_BCNP[mask.hidden] = 1e3
+    tokens = objective.encoder.tokenizer(windows, patches, mask.visible)
     torch.testing.assert_close(before, objective.encoder.encode(tokens, mask.keep).tokens)
 
 
@@ -142,18 +158,18 @@ def test_missing_samples_are_neither_input_nor_target(make: Callable[[], MAE]) -
     seen = objective.reconstruct(batch)
     mask, patches = seen.mask, seen.patches
     assert mask.attend is not None
-    assert not (mask.masked & ~patches.present_BGN).any()
-    kept = torch.zeros_like(mask.masked).scatter(-1, mask.keep, mask.attend)
-    assert not (kept & mask.masked).any()
+    assert not (mask.hidden & ~patches.present_BCN).any()
+    assert not (mask.visible & mask.hidden).any()
+    assert not (mask.visible & ~patches.present_BCN).any()
     outcome.loss_sum.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in objective.parameters())
 
 
 def test_complete_windows_in_a_batch_with_gaps_are_masked_as_they_would_be_alone() -> None:
     objective, batch = st_mem(), make_batch()
-    alone = objective.reconstruct(batch).mask.masked
+    alone = objective.reconstruct(batch).mask.hidden
     batch.streams[STREAM].samples[0, :, :300] = MISSING
-    beside = objective.reconstruct(batch).mask.masked
+    beside = objective.reconstruct(batch).mask.hidden
     assert torch.equal(alone[1:], beside[1:])
 
 
@@ -162,7 +178,7 @@ def test_normalised_targets_have_zero_mean_and_unit_deviation_over_recorded_samp
     batch.streams[STREAM].samples[2, 2, 10:40] = MISSING
     patches = objective.encoder.tokenizer.patches(batch.streams[STREAM])
     target = normalise(patches)
-    valid = patches.valid_BGNP[2, 2, 0]
+    valid = patches.valid_BCNP[2, 2, 0]
     assert abs(float(target[2, 2, 0][valid].mean())) < 1e-4
     assert float(target[2, 2, 0][valid].std(correction=0)) == pytest.approx(1.0, abs=1e-3)
 
