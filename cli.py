@@ -104,7 +104,7 @@ def call(function: Callable[..., object], name: str, words: Sequence[str]) -> ob
     for key, parameter in parameters.items():
         if key in positional:
             usage.append(f"{key.upper()} ..." if _is_sequence(hints[key]) else key.upper())
-        elif parameter.default is parameter.empty:
+        elif parameter.default is parameter.empty and not _is_config(hints[key]):
             usage.append(f"--{key} {key.upper()}")
     about = "\n\n".join(filter(None, (text.short_description, text.long_description)))
     parser = ConfigParser(name, " ".join([*usage, "[--OPTION VALUE ...]"]), description=about)
