@@ -29,7 +29,7 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "flat": pl.Float32,  # share of channels that never move
     "clipped": pl.Float32,  # share of source samples that stand at a channel's extreme in runs
     "signature": pl.String,  # exact hash of the recording's source samples
-    "fingerprint": pl.Binary,  # of the recording: survives resampling, gain, filtering, a small crop
+    "fingerprint": pl.Binary,  # of the recording, in its first row: survives resampling, gain, a crop
     "streams": pl.List(
         pl.Struct(
             {

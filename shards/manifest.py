@@ -1,0 +1,111 @@
+"""`shards.json`: what a shard folder holds, how it was made, and from what."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import polars as pl
+
+from .. import __version__
+from ..configuration import to_dict
+from ..datasets.registry import RecordRef, Source
+from .configuration import BuildConfig
+from .index import SPLITS
+from .plan import Plan
+from .writing import ShardRecord
+
+FORMAT = 1
+"""Counts up when shards change in a way that readers must know."""
+
+SYNTHETIC = (
+    "SYNTHETIC DATA: computed by biofm's twin, recorded from nobody. "
+    "Do not report figures on it as results on real recordings."
+)
+
+
+def versions() -> dict[str, str]:
+    """Versions of all that decides the bytes of a shard."""
+    libraries = ("numpy", "scipy", "soxr", "webdataset", "polars")
+    return {"biofm": __version__} | {name: version(name) for name in libraries}
+
+
+def build_terms(name: str, refs: Sequence[RecordRef], config: BuildConfig) -> dict[str, Any]:
+    """What must be equal for two runs to be one build: source, input, config, versions."""
+    kept = {key: value for key, value in to_dict(config).items() if key != "max_bad"}
+    listing = [[ref.record, ref.subject, ref.fold, dict(ref.facts)] for ref in refs]
+    text = json.dumps(listing, sort_keys=True, default=str)
+    return {
+        "source": name,
+        "input": {"records": len(refs), "sha256": hashlib.sha256(text.encode()).hexdigest()},
+        "config": kept,
+        "versions": {"format": FORMAT, **versions()},
+    }
+
+
+def make_manifest(
+    source: Source,
+    plan: Plan,
+    config: BuildConfig,
+    terms: dict[str, Any],
+    shards: Sequence[ShardRecord],
+    index: pl.DataFrame,
+    *,
+    label_sets: dict[str, dict[str, list[str]]],
+    synthetic: bool,
+    index_sha256: str,
+) -> dict[str, Any]:
+    """The manifest of a finished build."""
+    bad = sorted(pair for shard in shards for pair in shard.bad)
+    return {
+        "format": FORMAT,
+        "dataset": source.name,
+        "title": ("SYNTHETIC twin of " if synthetic else "") + source.title,
+        "licence": source.licence if not synthetic else "none needed: computed, not recorded",
+        "synthetic": synthetic,
+        "notice": SYNTHETIC if synthetic else "",
+        "versions": versions(),
+        "config": to_dict(config),
+        "input": terms["input"],
+        "split_rule": plan.rule,
+        "left_out": plan.left_out,
+        "splits": {s: split_counts(index, s) for s in SPLITS if s in set(index["split"])},
+        "label_sets": label_sets,
+        "index_sha256": index_sha256,
+        "shards": [
+            {
+                "name": shard.name,
+                "split": shard.split,
+                "bytes": shard.bytes,
+                "sha256": shard.sha256,
+                "records": shard.records,
+                "segments": shard.segments,
+            }
+            for shard in shards
+            if shard.segments
+        ],
+        "bad": [{"record": record, "reason": reason} for record, reason in bad],
+    }
+
+
+def split_counts(index: pl.DataFrame, split: str) -> dict[str, Any]:
+    """Records, subjects, segments, hours and codes of a split."""
+    rows = index.filter(split=split)
+    firsts = rows.unique(["dataset", "record"], maintain_order=True)
+    codes = (
+        firsts.select(pl.col("labels").explode(empty_as_null=False).struct.field("code"))
+        .drop_nulls()
+        .group_by("code")
+        .len()
+        .sort("code")
+    )
+    return {
+        "records": firsts.height,
+        "subjects": rows["subject"].n_unique(),
+        "segments": rows.height,
+        "hours": round(float(rows["duration_s"].sum()) / 3600, 6),
+        "labels": dict(codes.iter_rows()),
+    }

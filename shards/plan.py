@@ -1,0 +1,122 @@
+"""Which record goes into which shard: decided before any record is read.
+
+The plan depends on the records' names, subjects and folds and on the config, never on workers, so
+a bad record only shortens its shard and any number of workers write the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ..datasets.registry import RecordRef
+from .configuration import BuildConfig
+from .index import SPLITS
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """One shard to write: its file name, its split, and its records in their order."""
+
+    name: str
+    split: str
+    refs: tuple[RecordRef, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every shard of a build, how records were split (`rule`), and how many no split wanted."""
+
+    shards: tuple[ShardPlan, ...]
+    rule: str
+    left_out: int
+
+
+def plan_shards(dataset: str, refs: Sequence[RecordRef], config: BuildConfig) -> Plan:
+    """Split the records, shuffle each split by a seeded hash, and deal it into shards.
+
+    Raises `ValueError` where a split would be empty, or where only some records have a fold.
+    """
+    with_fold = sum(ref.fold is not None for ref in refs)
+    if 0 < with_fold < len(refs):
+        lacking = next(ref.record for ref in refs if ref.fold is None)
+        raise ValueError(
+            f"{dataset}: {with_fold} of {len(refs)} records have an official fold, others "
+            f"({lacking}, …) have none; build the two kinds into two folders"
+        )
+    by_split: dict[str, list[RecordRef]] = {split: [] for split in SPLITS}
+    left_out = 0
+    for ref in refs:
+        split = split_of_fold(ref.fold, config) if with_fold else split_of_subject(ref, config)
+        if split is None:
+            left_out += 1
+        else:
+            by_split[split].append(ref)
+    _check_splits(dataset, refs, by_split, config)
+    shards = [
+        ShardPlan(f"{dataset}-{split}-{number:05d}.tar", split, tuple(part))
+        for split, found in by_split.items()
+        for number, part in enumerate(_deal(found, config))
+    ]
+    rule = "official folds" if with_fold else f"hash of the subject, seed {config.seed}"
+    return Plan(tuple(shards), rule, left_out)
+
+
+def split_of_fold(fold: int | None, config: BuildConfig) -> str | None:
+    """The split that an official fold belongs to, or None."""
+    return next((split for split in SPLITS if fold in getattr(config.folds, split)), None)
+
+
+def split_of_subject(ref: RecordRef, config: BuildConfig) -> str:
+    """The split of a subject: the same for all its records, and whichever others there are."""
+    place = int(_hash(config.seed, "split", ref.subject)[:13], 16) / 16**13
+    bound = 0.0
+    for split in SPLITS:
+        bound += getattr(config.fractions, split)
+        if place < bound:
+            return split
+    return next(split for split in reversed(SPLITS) if getattr(config.fractions, split) > 0)
+
+
+def _check_splits(
+    dataset: str,
+    refs: Sequence[RecordRef],
+    by_split: dict[str, list[RecordRef]],
+    config: BuildConfig,
+) -> None:
+    by_fold = any(ref.fold is not None for ref in refs)
+    asked = config.folds if by_fold else config.fractions
+    for split, found in by_split.items():
+        wanted = getattr(asked, split)
+        if found or not wanted:
+            continue
+        if by_fold:
+            there = sorted({ref.fold for ref in refs if ref.fold is not None})
+            fix = (
+                f"its folds {list(wanted)} occur in no record (these do: {there}); give it others "
+                f"(--folds.{split} '[…]'), or '[]' for no {split} split"
+            )
+        else:
+            subjects = len({ref.subject for ref in refs})
+            fix = (
+                f"none of the {subjects} subjects fell into its share of {wanted:g}; raise "
+                f"--fractions.{split}, change --seed, or set it to 0 for no {split} split"
+            )
+        raise ValueError(f"{dataset}: the split {split!r} would be empty: {fix}")
+
+
+def _deal(refs: list[RecordRef], config: BuildConfig) -> list[list[RecordRef]]:
+    """Shuffled records in shards of nearly equal size."""
+    # Ordered by a hash and not by a random generator: a record's place is the same on every
+    # version of every library.
+    shuffled = sorted(refs, key=lambda ref: _hash(config.seed, "order", ref.record))
+    shards = math.ceil(len(refs) / config.records_per_shard)
+    bounds = [len(refs) * i // shards for i in range(shards + 1)] if shards else []
+    return [shuffled[first:last] for first, last in pairwise(bounds)]
+
+
+def _hash(seed: int, purpose: str, name: str) -> str:
+    return hashlib.sha256(f"{seed} {purpose} {name}".encode()).hexdigest()

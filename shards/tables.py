@@ -1,0 +1,80 @@
+"""Plain text tables about an index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from .index import SPLITS
+
+FEW = 12
+"""Label sets of at most so many classes are shown; of codes, the most frequent so many."""
+
+
+def quality_table(index: pl.DataFrame) -> str:
+    """Counts, hours and shares of bad samples by split."""
+    head = ["split", "records", "subjects", "segments", "hours", "missing %", "flat %", "clipped %"]
+    rows = []
+    for split in splits_of(index):
+        part = index.filter(split=split)
+        shares = [
+            f"{100 * part[name].to_numpy().mean():.3f}" for name in ("missing", "flat", "clipped")
+        ]
+        records = part.unique(["dataset", "record"]).height
+        hours = f"{float(part['duration_s'].sum()) / 3600:.2f}"
+        rows.append([split, records, part["subject"].n_unique(), part.height, hours, *shares])
+    return table(head, rows)
+
+
+def label_table(index: pl.DataFrame, label_sets: dict[str, dict[str, list[str]]]) -> str:
+    """How many records of each split have each class, and their share of the split."""
+    small = {name: set_ for name, set_ in label_sets.items() if len(set_) <= FEW}
+    firsts = index.unique(["dataset", "record"])
+    codes = firsts.select(
+        "split", pl.col("labels").list.eval(pl.element().struct.field("code")).alias("codes")
+    )
+    totals = dict(codes.group_by("split").len().iter_rows())
+    splits = splits_of(index)
+    rows: list[list[object]] = []
+    for name, classes in small.items() or [("code", _frequent(codes))]:
+        for label, members in classes.items():
+            has = pl.col("codes").list.set_intersection(members).list.len() > 0
+            counts = dict(codes.filter(has).group_by("split").len().iter_rows())
+            shown = [
+                f"{counts.get(split, 0)} ({100 * counts.get(split, 0) / totals[split]:.1f} %)"
+                for split in splits
+            ]
+            rows.append([name, label, *shown])
+    return table(["label set", "class", *splits], rows)
+
+
+def splits_of(index: pl.DataFrame) -> list[str]:
+    """The splits that an index has, in their order."""
+    present = set(index["split"].unique())
+    return [split for split in SPLITS if split in present]
+
+
+def table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
+    """Columns as wide as their longest entry; numbers to the right."""
+    texts = [[str(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(len(row[i]) for row in texts) for i in range(len(head))]
+    right = [all(row[i][:1].isdigit() for row in texts[1:]) for i in range(len(head))]
+    return "\n".join(
+        "  "
+        + "  ".join(
+            cell.rjust(width) if to_right else cell.ljust(width)
+            for cell, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in texts
+    )
+
+
+def _frequent(codes: pl.DataFrame) -> dict[str, list[str]]:
+    counted = (
+        codes.select(pl.col("codes").explode(empty_as_null=False))
+        .drop_nulls()
+        .to_series()
+        .value_counts(sort=True)
+    )
+    return {code: [code] for code in counted["codes"].head(FEW)}
