@@ -73,7 +73,7 @@ def find_shared(parts: Sequence[pl.DataFrame]) -> list[Shared]:
     found = [
         *_same(table, "subject", table["subject"]),
         *_same(table, "record", identity),
-        *_same(table, "signal", table["signature"].str.slice(0, 16)),
+        *_same(table, "signal", table["signature"]),
         *_similar(table),
     ]
     return sorted(found, key=lambda shared: not shared.leak)
@@ -87,11 +87,15 @@ def _same(table: pl.DataFrame, kind: str, key: pl.Series) -> list[Shared]:
     keyed = table.with_columns(_key=key)
     groups = keyed.filter(several.over("_key")).partition_by("_key", maintain_order=True)
     return [
-        # The same record in two folders has one signal, of course: the record is reported.
-        Shared(kind, group["_key"][0], _holders(group))
+        Shared(kind, _short(kind, group["_key"][0]), _holders(group))
         for group in groups
+        # The same record in two folders has one signal, of course: the record is reported.
         if kind != "signal" or group.n_unique(["dataset", "record"]) > 1
     ]
+
+
+def _short(kind: str, key: str) -> str:
+    return key[:16] if kind == "signal" else key
 
 
 def _similar(table: pl.DataFrame) -> list[Shared]:

@@ -90,7 +90,7 @@ def physiology(samples: NDArray[np.float32], channels: Sequence[str]) -> Physiol
         return None
     one, two, three, avr, avl, avf = rows[:6]
     size = float(np.sqrt((rows[:3] ** 2).mean()))
-    if size < 1e-3:
+    if size < 1e-6:
         return None
 
     def relative(residual: NDArray[np.float32]) -> float:
