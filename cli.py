@@ -15,7 +15,6 @@ import importlib
 import inspect
 import os
 import sys
-import traceback
 import typing
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Any
 import docstring_parser
 
 from . import __version__
-from .configuration import ConfigParser
+from .configuration import USER_ERRORS, ConfigParser, tell
 
 VERBS: dict[str, tuple[str, str]] = {
     "datasets list": (".datasets.commands:list_sources", "the sources biofm reads"),
@@ -57,11 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except (OSError, ValueError, LookupError, ImportError, RuntimeError) as error:
-        if os.environ.get("BIOFM_DEBUG"):
-            traceback.print_exc()
-        # str(KeyError) is the message in quotes.
-        print(f"error: {error.args[0] if type(error) is KeyError else error}", file=sys.stderr)
+    except USER_ERRORS as error:
+        tell(error)
         return 1
     return 0
 

@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import os
 import re
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -165,3 +167,15 @@ def write_config(config: Any, path: Path) -> None:
     """Write the resolved config as YAML beside the artefact it made."""
     with write_aside(path) as aside:
         aside.write_text(yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True))
+
+
+USER_ERRORS = (OSError, ValueError, LookupError, ImportError, RuntimeError)
+"""What a user can mend: these end a program with one line, not with a traceback."""
+
+
+def tell(error: BaseException) -> None:
+    """Print such an error; `BIOFM_DEBUG=1` shows where it rose."""
+    if os.environ.get("BIOFM_DEBUG"):
+        traceback.print_exception(error)
+    # str(KeyError) is the message in quotes.
+    print(f"error: {error.args[0] if type(error) is KeyError else error}", file=sys.stderr)

@@ -30,7 +30,6 @@ from torch import Tensor
 
 from biofm import load_model
 from biofm.models.encoder import ViTEncoder
-from biofm.models.tokenizer import standardise
 from biofm.shards.index import MANIFEST
 from biofm.shards.reader import DataConfig, WindowReader
 from biofm.signals.windows import Windows
@@ -132,8 +131,7 @@ def random_kernels(seed: int, samples: int, channels: int) -> Callable[[Windows]
         kernels.append((torch.from_numpy(weight).float(), bias, dilation))
 
     def features(windows: Windows) -> Tensor:
-        x_BCT, missing_BCT = windows.physical()
-        x_BCT = standardise(x_BCT, missing_BCT)
+        x_BCT, _ = windows.physical()
         out = []
         for weight, bias, dilation in kernels:
             padding = dilation * (weight.shape[-1] - 1) // 2

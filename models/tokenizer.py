@@ -46,10 +46,15 @@ class PatchConfig:
     """`lead`: a patch covers one lead (ST-MEM). `all`: all leads at one time (a twelfth of the tokens)."""
     separators: bool = False
     """One learned token at both ends of each lead (ST-MEM)."""
-    standardise: Literal["window", "none"] = "window"
-    """`window`: zero mean and unit deviation over all channels and samples of a window. `none`: as it is."""
+    scale: Literal["window", "unit"] = "unit"
+    """`window`: zero mean and unit deviation over all channels and samples of a window (ST-MEM), which
+    forgets how large the signal was. `unit`: the physical signal divided by `unit`, which remembers."""
+    unit: float = 0.25
+    """What becomes 1 where scale is `unit`; 0.25 mV is about the deviation of an ECG."""
 
     def __post_init__(self) -> None:
+        if not self.unit > 0:
+            raise ValueError(f"unit must be above 0, not {self.unit}")
         if self.samples < 1:
             raise ValueError(f"a patch needs at least one sample, not {self.samples}")
         for channel in self.channels:
@@ -62,7 +67,7 @@ class PatchConfig:
 class Patches:
     """Windows cut into patches, each of one channel.
 
-    `values_BCNP` are standardised, missing samples 0; `valid_BCNP` says which samples were there;
+    `values_BCNP` are scaled, missing samples 0; `valid_BCNP` says which samples were there;
     `present_BCN` which patches have at least half of theirs: the others are neither input nor target.
     `complete` is true when no sample of the batch is missing, which saves the masks.
     """
@@ -81,7 +86,7 @@ class Tokens(NamedTuple):
 
 
 class PatchTokenizer(nn.Module):
-    """Linear embedding between layer norms, and the codes of the patch's time and channel.
+    """Linear embedding of patches, and the codes of their time and channel.
 
     Raises `ValueError` for windows of another modality, rate or channel than the config's.
     """
@@ -93,13 +98,13 @@ class PatchTokenizer(nn.Module):
         if config.span == "lead":
             self.norm_in = nn.LayerNorm(size)
             self.embed = nn.Linear(size, dim)
+            self.norm_out = nn.LayerNorm(dim)
             self.channel_embedding = nn.Parameter(torch.randn(channels, dim) * 0.02)
         else:
-            # No norm before the embedding: the relative size of the leads is the heart's axis. A part of
-            # the weight belongs to each channel, and stands in for one that is absent or hidden.
+            # No norms around the embedding: the size of the leads, and their relation, is the heart's axis
+            # and mass. A part of the weight belongs to each channel, and stands in for one that is absent.
             self.embed = nn.Linear(channels * size, dim)
             self.hidden_embedding = nn.Parameter(torch.randn(channels, dim) * 0.02)
-        self.norm_out = nn.LayerNorm(dim)
         if config.separators:
             self.separator = nn.Parameter(torch.randn(dim) * 0.02)
         self.apply(initialise)
@@ -114,12 +119,17 @@ class PatchTokenizer(nn.Module):
         return [self.config.channels.index(c) for c in channels]
 
     def patches(self, windows: Windows) -> Patches:
-        """Standardise and cut a batch; a tail shorter than a patch is left out."""
+        """Scale and cut a batch; a tail shorter than a patch is left out."""
         self.check(windows)
         x_BCT, missing_BCT = windows.physical()
         complete = windows.complete or not bool(missing_BCT.any())
-        if self.config.standardise == "window":
-            x_BCT = standardise(x_BCT, None if complete else missing_BCT)
+        if self.config.scale == "window":
+            mean, deviation = moments(x_BCT, None if complete else ~missing_BCT, dims=(1, 2))
+            x_BCT = (x_BCT - mean) / deviation
+        else:
+            x_BCT = x_BCT / self.config.unit
+        if not complete:
+            x_BCT = x_BCT.masked_fill(missing_BCT, 0.0)
         B, C, T = x_BCT.shape
         P = self.config.samples
         N = T // P
@@ -161,15 +171,14 @@ class PatchTokenizer(nn.Module):
         if visible_BCN is None:
             visible_BCN = patches.present_BCN
         if visible_BCN is patches.present_BCN and patches.complete and rows == list(range(M)):
-            return self.norm_out(self.embed(x_BCNP.transpose(1, 2).flatten(2)))  # type: ignore[no-any-return]
+            whole: Tensor = self.embed(x_BCNP.transpose(1, 2).flatten(2))
+            return whole
         x_BMNP = x_BCNP.new_zeros(B, M, N, P)
         x_BMNP[:, rows] = x_BCNP * visible_BCN[..., None]
         hidden_BNM = x_BCNP.new_ones(B, N, M)
         hidden_BNM[..., rows] = (~visible_BCN).to(x_BCNP.dtype).transpose(1, 2)
-        embedded_BND = (
-            self.embed(x_BMNP.transpose(1, 2).flatten(2)) + hidden_BNM @ self.hidden_embedding
-        )
-        return self.norm_out(embedded_BND)  # type: ignore[no-any-return]
+        embedded_BND: Tensor = self.embed(x_BMNP.transpose(1, 2).flatten(2))
+        return embedded_BND + hidden_BNM @ self.hidden_embedding
 
     def times_s(self, patches: int, device: torch.device) -> Tensor:
         """Centre of each patch in the window, in seconds, [N]."""
@@ -191,18 +200,18 @@ class PatchTokenizer(nn.Module):
             )
 
 
-def standardise(x_BCT: Tensor, missing_BCT: Tensor | None) -> Tensor:
-    """Zero mean and unit deviation over all channels and samples of each window; missing samples stay 0.
+def moments(
+    x: Tensor, valid: Tensor | None, dims: tuple[int, ...], floor: float = 1e-6
+) -> tuple[Tensor, Tensor]:
+    """Mean and deviation over `dims` (kept), counting `valid` samples alone; `floor` is added in variance.
 
-    One scale for all leads keeps Einthoven's law and the heart's axis, as in ST-MEM.
+    One scale for all leads of a window keeps Einthoven's law and the heart's axis.
     """
-    if missing_BCT is None:
-        mean = x_BCT.mean(dim=(1, 2), keepdim=True)
-        deviation = (x_BCT - mean).square().mean(dim=(1, 2), keepdim=True).sqrt()
-        return (x_BCT - mean) / deviation.clamp_min(1e-6)
-    valid = (~missing_BCT).to(x_BCT.dtype)
-    count = valid.sum(dim=(1, 2), keepdim=True).clamp_min(1)
-    mean = (x_BCT * valid).sum(dim=(1, 2), keepdim=True) / count
-    centred = (x_BCT - mean) * valid
-    deviation = (centred.square().sum(dim=(1, 2), keepdim=True) / count).sqrt()
-    return centred / deviation.clamp_min(1e-6)
+    if valid is None:
+        mean = x.mean(dim=dims, keepdim=True)
+        return mean, ((x - mean).square().mean(dim=dims, keepdim=True) + floor).sqrt()
+    weight = valid.to(x.dtype)
+    count = weight.sum(dim=dims, keepdim=True).clamp_min(1)
+    mean = (x * weight).sum(dim=dims, keepdim=True) / count
+    variance = ((x - mean).square() * weight).sum(dim=dims, keepdim=True) / count
+    return mean, (variance + floor).sqrt()

@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..models.tokenizer import Patches
+from ..models.tokenizer import Patches, moments
 from ..signals.windows import Batch
-from .objectives.mae import MAE, Mask, normalise
+from .objectives.mae import MAE, Mask
 
 RIDGE = 1e-3
 """Added to the leads' variances (1 in standardised units): 12 leads have rank 8, so some must be."""
@@ -42,25 +42,31 @@ def baselines(
         patches = objective.encoder.tokenizer.patches(batch.streams[objective.stream])
         mask = objective.draw_mask(batch, patches)
         weight = (mask.hidden[..., None] & patches.valid_BCNP).float()
+        valid = None if patches.complete else patches.valid_BCNP
         guesses = {
-            "patch mean": patches.values_BCNP.mean(dim=-1, keepdim=True).expand_as(
+            "patch mean": moments(patches.values_BCNP, valid, (-1,))[0].expand_as(
                 patches.values_BCNP
             ),
             "linear interpolation": interpolate(patches, mask),
             "ridge from visible leads": regress(patches, mask, covariance_CC),
         }
         for name, guess in guesses.items():
-            error = in_loss_space(guess, patches, objective.config.target)
+            error = loss_error(objective, guess, patches)
             sums[name] = sums.get(name, 0.0) + float((error.square() * weight).sum())
         count += float(weight.sum())
     return {name: value / max(count, 1.0) for name, value in sums.items()}
 
 
-def in_loss_space(guess_BCNP: Tensor, patches: Patches, target: str) -> Tensor:
-    """The error of a guessed signal as the loss sees it: normalised as the targets are."""
-    if target == "window":
-        return guess_BCNP - patches.values_BCNP
-    return normalise(replace(patches, values_BCNP=guess_BCNP)) - normalise(patches)
+def loss_error(objective: MAE, guess_BCNP: Tensor, patches: Patches) -> Tensor:
+    """The error of a guessed signal as the loss sees it.
+
+    Where every patch is normalised, so is every patch of the guess, by its own mean and deviation.
+    """
+    mean, deviation = objective.target_scale(patches)
+    target = (patches.values_BCNP - mean) / deviation
+    if objective.config.target == "patch":
+        mean, deviation = objective.target_scale(replace(patches, values_BCNP=guess_BCNP))
+    return (guess_BCNP - mean) / deviation - target
 
 
 def interpolate(patches: Patches, mask: Mask) -> Tensor:
@@ -72,7 +78,8 @@ def interpolate(patches: Patches, mask: Mask) -> Tensor:
     time = np.arange(x.shape[1])
     for row, known in zip(x, seen, strict=True):
         row[~known] = np.interp(time[~known], time[known], row[known]) if known.any() else 0.0
-    return torch.from_numpy(x).reshape(x_BCNP.shape).to(x_BCNP.device)
+    filled: Tensor = torch.from_numpy(x).reshape(x_BCNP.shape)
+    return filled.to(x_BCNP.device)
 
 
 def lead_covariance(objective: MAE, train: Iterable[Batch]) -> Tensor:
@@ -82,7 +89,8 @@ def lead_covariance(objective: MAE, train: Iterable[Batch]) -> Tensor:
     for batch in train:
         x_BCNP = objective.encoder.tokenizer.patches(batch.streams[objective.stream]).values_BCNP
         x_CX = x_BCNP.transpose(0, 1).flatten(1).double()
-        sums = x_CX @ x_CX.T + (0 if sums is None else sums)
+        product: Tensor = x_CX @ x_CX.T
+        sums = product if sums is None else sums + product
         count += x_CX.shape[1]
     if sums is None:
         raise ValueError("no training window to fit the ridge regression on")

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from ..files import write_aside
+from ..signals.vocabulary import UNITS
 from ..signals.windows import Batch
 from .objectives.mae import MAE, Reconstruction
 
@@ -33,9 +34,10 @@ def draw_reconstruction(objective: MAE, batch: Batch, path: Path, note: str) -> 
         seen = objective.reconstruct(batch)
     patch = objective.encoder.config.patch
     channels = batch.streams[objective.stream].channels
-    truth_CT, guess_CT, hidden_CT = as_leads(seen, objective.config.target)
+    truth_CT, guess_CT, hidden_CT = as_leads(seen, 1.0 if patch.scale == "window" else patch.unit)
     shown = [c for c in LEADS_SHOWN if c in channels] or list(channels[:6])
     time_s = np.arange(truth_CT.shape[1]) / patch.rate_hz
+    unit = "the window's deviation" if patch.scale == "window" else UNITS[patch.modality]
     figure, axes = plt.subplots(
         len(shown), 1, figsize=(12, 1.5 * len(shown) + 0.8), sharex=True, squeeze=False
     )
@@ -67,24 +69,21 @@ def draw_reconstruction(objective: MAE, batch: Batch, path: Path, note: str) -> 
         axis.set_ylabel(lead, rotation=0, ha="right", va="center")
     axes[0, 0].legend(loc="upper right", ncols=2, fontsize=8, frameon=False)
     axes[0, 0].set_title(note, fontsize=9, loc="left")
-    axes[-1, 0].set_xlabel(
-        "time in s; shaded parts were hidden from the model; unit: deviation of the window"
-    )
+    axes[-1, 0].set_xlabel(f"time in s; shaded parts were hidden from the model; unit: {unit}")
     figure.tight_layout()
     save_figure(figure, path)
 
 
 def as_leads(
-    seen: Reconstruction, target: str
+    seen: Reconstruction, unit: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """The first row of a batch as truth, reconstruction and hidden flags, each [C, T]."""
-    values_CNP = seen.patches.values_BCNP[0]
-    guess_CNP = seen.prediction[0].float()
-    if target == "patch":
-        deviation = (values_CNP.var(dim=-1, keepdim=True, unbiased=False) + 1e-6).sqrt()
-        guess_CNP = guess_CNP * deviation + values_CNP.mean(dim=-1, keepdim=True)
-    hidden_CNP = seen.mask.hidden[0][..., None].expand_as(values_CNP)
-    truth, guess, hidden = (x.flatten(1).cpu().numpy() for x in (values_CNP, guess_CNP, hidden_CNP))
+    truth_BCNP = seen.patches.values_BCNP * unit
+    guess_BCNP = (seen.prediction.float() * seen.deviation + seen.mean) * unit
+    hidden_BCNP = seen.mask.hidden[..., None].expand_as(truth_BCNP)
+    truth, guess, hidden = (
+        x[0].flatten(1).cpu().numpy() for x in (truth_BCNP, guess_BCNP, hidden_BCNP)
+    )
     return truth, guess, hidden
 
 

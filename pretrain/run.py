@@ -61,8 +61,8 @@ class PretrainConfig(Protocol):
 def run(config: PretrainConfig, make_objective: Callable[[ViTEncoder, str], MAE]) -> Path:
     """Train, or go on training; returns the folder of the best model."""
     out = config.run.out
-    accelerator = make_accelerator(config.run)
     resume_from = resume_point(config)
+    accelerator = make_accelerator(config.run)
     if accelerator.is_main_process:
         ensure_twin(config.data.shards)
     accelerator.wait_for_everyone()

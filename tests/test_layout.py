@@ -133,7 +133,7 @@ def shipped(folder: str) -> list[str]:
 
 @pytest.mark.parametrize("name", shipped("pretrain"))
 def test_shipped_pretraining_configs_are_valid(name: str) -> None:
-    from biofm.pretrain.mae import Config
+    from biofm.pretrain.mae_run import Config
 
     parser = ConfigParser()
     parser.add_config(Config)

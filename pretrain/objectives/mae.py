@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from ...models.decoder import DecoderConfig, GroupDecoder
 from ...models.encoder import ViTEncoder
-from ...models.tokenizer import Patches, Tokens
+from ...models.tokenizer import Patches, Tokens, moments
 from ...signals.randomness import uniform
 from ...signals.windows import Batch, Windows
 from .base import Outcome
@@ -36,8 +36,9 @@ class MAEConfig:
     """Share of a lead's patches (of the instants, where a token spans all leads) hidden, in (0, 1)."""
     lead_mask_ratio: float = 0.5
     """Share of the leads hidden at each instant that stays, in [0, 1); where a token spans all leads."""
-    target: Literal["patch", "window"] = "patch"
-    """`patch`: each patch is normalised to zero mean and unit deviation (He et al. 2022); `window`: not."""
+    target: Literal["patch", "window"] = "window"
+    """`patch`: each patch has zero mean and unit deviation (He et al. 2022, ST-MEM), so that flat parts count
+    as much as beats. `window`: all of a window is divided by one deviation."""
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     """The decoder."""
 
@@ -59,10 +60,15 @@ class Mask(NamedTuple):
 
 
 class Reconstruction(NamedTuple):
-    """What the objective saw and said, in the space of the loss, [B, C, N, P]."""
+    """What the objective saw and said, in the space of the loss, [B, C, N, P].
+
+    `signal = said · deviation + mean` leads back to the patches' values.
+    """
 
     target: Tensor
     prediction: Tensor
+    mean: Tensor
+    deviation: Tensor
     patches: Patches
     mask: Mask
 
@@ -112,8 +118,14 @@ class MAE(nn.Module):
         if tokenizer.joint:
             leads = prediction.view(B, N, -1, P).transpose(1, 2)
             prediction = leads[:, tokenizer.rows(windows.channels)]
-        target = normalise(patches) if self.config.target == "patch" else patches.values_BCNP
-        return Reconstruction(target, prediction, patches, mask)
+        mean, deviation = self.target_scale(patches)
+        target = (patches.values_BCNP - mean) / deviation
+        return Reconstruction(target, prediction, mean, deviation, patches, mask)
+
+    def target_scale(self, patches: Patches) -> tuple[Tensor, Tensor]:
+        """Mean and deviation that targets are brought to, of each patch or of each window."""
+        dims = (-1,) if self.config.target == "patch" else (1, 2, 3)
+        return moments(patches.values_BCNP, None if patches.complete else patches.valid_BCNP, dims)
 
     def draw_mask(self, batch: Batch, patches: Patches) -> Mask:
         """The mask of every row, from its position. Missing patches are neither visible nor hidden."""
@@ -154,12 +166,3 @@ def keep_some(
     kept_BG = (there_BG * (1 - ratio)).int().clamp_min(1).minimum(there_BG)
     attend = torch.arange(K, device=keep.device) < kept_BG[..., None]
     return keep, attend, torch.zeros_like(present_BGN).scatter(-1, keep, attend)
-
-
-def normalise(patches: Patches) -> Tensor:
-    """Patches [B, C, N, P] with zero mean and unit deviation over their recorded samples."""
-    x, valid = patches.values_BCNP, patches.valid_BCNP.to(patches.values_BCNP.dtype)
-    count = valid.sum(dim=-1, keepdim=True).clamp_min(1)
-    mean = (x * valid).sum(dim=-1, keepdim=True) / count
-    variance = ((x - mean).square() * valid).sum(dim=-1, keepdim=True) / count
-    return (x - mean) / (variance + 1e-6).sqrt()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from biofm.models.encoder import EncoderConfig, ViTEncoder
-from biofm.models.tokenizer import PatchConfig, standardise
+from biofm.models.tokenizer import PatchConfig, moments
 from biofm.signals import LEADS_12, MISSING
 from biofm.signals.windows import Windows
 
@@ -96,19 +96,30 @@ def test_a_window_without_any_sample_is_not_nan(span: str) -> None:
         assert make_encoder(span)(windows).isfinite().all()
 
 
-def test_standardise_keeps_einthovens_law_and_ignores_missing_samples() -> None:
+def test_moments_keep_einthovens_law_and_ignore_missing_samples() -> None:
     x = torch.randn(2, 12, 500) * 3 + 1
     x[:, 1] = x[:, 0] + x[:, 2]
-    missing = torch.zeros_like(x, dtype=torch.bool)
-    missing[:, :, 100:150] = True
-    seen = standardise(x.masked_fill(missing, 1e6), missing)
-    valid = seen[~missing]
-    assert abs(float(valid.mean())) < 1e-4
-    assert float(valid.std()) == pytest.approx(1.0, abs=1e-2)
-    assert (seen[missing] == 0).all()
-    residual = standardise(x, None)[:, 1] - standardise(x, None)[:, [0, 2]].sum(dim=1)
+    valid = torch.ones_like(x, dtype=torch.bool)
+    valid[:, :, 100:150] = False
+    mean, deviation = moments(x.masked_fill(~valid, 1e3), valid, dims=(1, 2))
+    seen = (x[0] - mean[0])[valid[0]]
+    assert abs(float(seen.mean())) < 1e-3
+    assert float(seen.std() / deviation[0]) == pytest.approx(1.0, abs=1e-3)
+    mean, deviation = moments(x, None, dims=(1, 2))
+    scaled = (x - mean) / deviation
+    residual = scaled[:, 1] - scaled[:, [0, 2]].sum(dim=1)
     # The common mean leaves one constant: the law holds for everything that moves.
     torch.testing.assert_close(residual, residual[:, :1].expand_as(residual), atol=1e-4, rtol=0)
+
+
+def test_scale_by_unit_remembers_how_large_the_signal_was_and_by_window_forgets() -> None:
+    windows = make_windows()
+    double = Windows("ecg", 100.0, LEADS_12, windows.samples, windows.scale * 2, windows.offset * 2)
+    for scale, same in (("unit", False), ("window", True)):
+        patch = PatchConfig(samples=20, scale=scale)  # type: ignore[arg-type]
+        encoder = ViTEncoder(EncoderConfig(depth=1, patch=patch)).eval()
+        with torch.no_grad():
+            assert torch.allclose(encoder(windows), encoder(double), atol=1e-4) is same
 
 
 def test_wrong_rate_modality_and_channel_are_refused_with_the_remedy() -> None:

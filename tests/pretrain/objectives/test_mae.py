@@ -13,7 +13,7 @@ from biofm.models.decoder import DecoderConfig
 from biofm.models.encoder import EncoderConfig, ViTEncoder
 from biofm.models.layers import time_code
 from biofm.models.tokenizer import PatchConfig
-from biofm.pretrain.objectives.mae import MAE, MAEConfig, normalise
+from biofm.pretrain.objectives.mae import MAE, MAEConfig
 from biofm.signals import LEADS_12, MISSING
 from biofm.signals.windows import Batch, Windows
 
@@ -22,10 +22,10 @@ STREAM = "ecg-250hz"
 
 def st_mem(size: Literal["tiny", "small", "base"] = "tiny", depth: int | None = 2) -> MAE:
     torch.manual_seed(0)
-    patch = PatchConfig(rate_hz=250.0, samples=75, span="lead", separators=True)
+    patch = PatchConfig(rate_hz=250.0, samples=75, span="lead", separators=True, scale="window")
     return MAE(
         ViTEncoder(EncoderConfig(size=size, depth=depth, patch=patch)),
-        MAEConfig(mask_ratio=0.75),
+        MAEConfig(mask_ratio=0.75, target="patch"),
         STREAM,
     )
 
@@ -177,7 +177,8 @@ def test_normalised_targets_have_zero_mean_and_unit_deviation_over_recorded_samp
     objective, batch = st_mem(), make_batch()
     batch.streams[STREAM].samples[2, 2, 10:40] = MISSING
     patches = objective.encoder.tokenizer.patches(batch.streams[STREAM])
-    target = normalise(patches)
+    mean, deviation = objective.target_scale(patches)
+    target = (patches.values_BCNP - mean) / deviation
     valid = patches.valid_BCNP[2, 2, 0]
     assert abs(float(target[2, 2, 0][valid].mean())) < 1e-4
     assert float(target[2, 2, 0][valid].std(correction=0)) == pytest.approx(1.0, abs=1e-3)

@@ -1,0 +1,42 @@
+"""A pretraining run by masked autoencoding: its config, and `main`, which `pretrain/mae.py` calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..configuration import USER_ERRORS, parse, tell
+from ..models.encoder import EncoderConfig
+from ..shards.reader import DataConfig
+from .configuration import OptimConfig, RunConfig
+from .objectives.mae import MAE, MAEConfig
+from .run import run
+from .twin import TWIN
+
+
+@dataclass(frozen=True)
+class Config:
+    """A pretraining run by masked autoencoding."""
+
+    data: DataConfig = DataConfig(shards=(TWIN,))
+    """Shards and windows; the default is the synthetic twin, made where it is not there."""
+    model: EncoderConfig = field(default_factory=EncoderConfig)
+    """The encoder."""
+    objective: MAEConfig = field(default_factory=MAEConfig)
+    """Masking, targets and decoder."""
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    """Optimizer, batch and length."""
+    run: RunConfig = field(default_factory=RunConfig)
+    """Folder, seed, precision, checkpoints."""
+    resume: Literal["auto", "never"] = "auto"
+    """`auto`: go on from the run folder's last checkpoint; `never`: refuse a folder that has one."""
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    config = parse(Config, description="Masked autoencoding of biosignals.")
+    try:
+        run(config, lambda encoder, stream: MAE(encoder, config.objective, stream))
+    except USER_ERRORS as error:
+        tell(error)
+        raise SystemExit(1) from None
