@@ -287,7 +287,7 @@ def test_swapped_leads_warn_and_fail_where_most_are(made: Build) -> None:
 
 def test_wrong_units_fail(made: Build) -> None:
     tiny = [
-        replace(one, signal=replace(one.signal, samples=one.signal.physical() / 1000))
+        replace(one, signal=replace(one.signal, samples=one.signal.physical() * np.float32(1e-3)))
         for one in plain()
     ]
     assert "10 of 10 records have an amplitude outside 0.1 to 20 mV" in messages(
