@@ -107,4 +107,5 @@ def regress(patches: Patches, mask: Mask, covariance_CC: Tensor) -> Tensor:
     known_BNCC = torch.where(both_BNCC, covariance_CC + RIDGE * eye, eye)
     visible_BNCP = torch.where(seen_BNC[..., None], x_BNCP, 0.0)
     weights_BNCP = torch.linalg.solve(known_BNCC, visible_BNCP)
-    return (covariance_CC @ weights_BNCP).transpose(1, 2).to(patches.values_BCNP.dtype)
+    guess_BNCP: Tensor = covariance_CC @ weights_BNCP
+    return guess_BNCP.transpose(1, 2).to(patches.values_BCNP.dtype)
