@@ -127,7 +127,7 @@ def test_normal_beats_look_like_an_ecg(root: Path, truth: pl.DataFrame) -> None:
 
 def test_conduction_shows_in_the_beat(root: Path, truth: pl.DataFrame) -> None:
     def qrs_width_s(lead: dict[str, NDArray[np.float64]]) -> float:
-        slope = sum(np.abs(np.gradient(x)) for x in lead.values())
+        slope = np.sum([np.abs(np.gradient(x)) for x in lead.values()], axis=0)
         busy = np.flatnonzero(slope[150:260] > 0.12 * slope[150:260].max())
         return float(busy[-1] - busy[0]) / 500
 
@@ -145,8 +145,8 @@ def test_conduction_shows_in_the_beat(root: Path, truth: pl.DataFrame) -> None:
     for row in rows_with(truth, conduction="first_degree_block"):
         assert float(str(row["pr_s"])) > 0.2
         p_at = 200 - (float(str(row["pr_s"])) - 0.015) * 500
-        lead = average_beat_mv(root, row)["II"]
-        assert lead[round(p_at) - 5 : round(p_at) + 5].mean() > 0.02
+        lead_2 = average_beat_mv(root, row)["II"]
+        assert lead_2[round(p_at) - 5 : round(p_at) + 5].mean() > 0.02
 
 
 def test_st_segments_are_moved(root: Path, truth: pl.DataFrame) -> None:
