@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -59,7 +60,12 @@ def fit(training: Training, progress: Progress, resume_from: Path | None) -> Pro
     all_steps = optim.epochs * steps_per_epoch
     stop = StopSignal()
     bar = tqdm(
-        total=all_steps, initial=progress.step, unit="step", disable=not accelerator.is_main_process
+        total=all_steps,
+        initial=progress.step,
+        unit="step",
+        disable=not accelerator.is_main_process,
+        # A line every half minute is enough where the output goes to a file.
+        mininterval=0.1 if sys.stderr.isatty() else 30.0,
     )
     losses: list[Tensor] = []
     t.meter.restart()

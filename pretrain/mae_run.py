@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from ..configuration import USER_ERRORS, parse, tell
+from ..models.decoder import DecoderConfig
 from ..models.encoder import EncoderConfig
+from ..models.tokenizer import PatchConfig
 from ..shards.reader import DataConfig
 from .configuration import OptimConfig, RunConfig
 from .objectives.mae import MAE, MAEConfig
@@ -20,9 +22,9 @@ class Config:
 
     data: DataConfig = DataConfig(shards=(TWIN,))
     """Shards and windows; the default is the synthetic twin, made where it is not there."""
-    model: EncoderConfig = field(default_factory=EncoderConfig)
-    """The encoder."""
-    objective: MAEConfig = field(default_factory=MAEConfig)
+    model: EncoderConfig = EncoderConfig(size="tiny", depth=6, patch=PatchConfig(samples=10))
+    """The encoder; the default learns on a laptop."""
+    objective: MAEConfig = MAEConfig(decoder=DecoderConfig(dim=128, depth=2, heads=4))
     """Masking, targets and decoder."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     """Optimizer, batch and length."""

@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 import pytest
 import torch
+from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file
 
 import biofm
@@ -39,6 +40,7 @@ from biofm.pretrain.tracking import read_metrics
 from biofm.shards.reader import DataConfig
 
 ROOT = Path(biofm.__file__).resolve().parent
+GOLDEN = Path(__file__).parents[1] / "golden" / "mae_small.json"
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["biofm.pretrain.run"])
 # The server's children import this file by name.
@@ -234,6 +236,15 @@ def test_a_finished_run_is_not_run_again_and_another_config_is_refused(
     assert "already holds checkpoints" in failure(small(twin_shards, whole, resume="never"))
 
 
+def test_the_loss_curve_is_the_golden_one(whole: Path) -> None:
+    """A change of training shows here; where it is meant, write the new curve and say so in the commit."""
+    golden = {int(k): v for k, v in json.loads(GOLDEN.read_text()).items()}
+    found = curve(whole)
+    assert found.keys() == golden.keys()
+    for step, loss in golden.items():
+        assert found[step] == pytest.approx(loss, rel=2e-3), f"step {step}"
+
+
 def test_two_processes_by_accelerate_launch_train_as_one(
     twin_shards: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -255,7 +266,7 @@ def test_two_processes_by_accelerate_launch_train_as_one(
         "optim.epochs": "4",
         "optim.warmup_epochs": "1",
         "run.out": str(out),
-        "run.tracking": "null",
+        "run.tracking": f"sqlite:///{tmp_path}/mlflow.db",
         "run.validate_every": "2",
         "run.processes": "2",
     }
@@ -273,11 +284,26 @@ def test_two_processes_by_accelerate_launch_train_as_one(
     one, two = curve(whole), curve(out)
     assert one.keys() == two.keys()
     assert max(abs(one[s] - two[s]) / one[s] for s in one) < 1e-4
-    validation = [
+    losses = [
         [m["validation_loss"] for m in read_metrics(o) if "validation_loss" in m]
         for o in (whole, out)
     ]
-    assert validation[0] == pytest.approx(validation[1], rel=1e-4)
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    check_mlflow(f"sqlite:///{tmp_path}/mlflow.db", two)
+
+
+def check_mlflow(uri: str, losses: dict[int, float]) -> None:
+    """One run, from the main process alone, with every step's loss, the config and the pictures."""
+    client = MlflowClient(uri)
+    (experiment,) = [e for e in client.search_experiments() if e.name == "pretrain"]
+    (found,) = client.search_runs([experiment.experiment_id])
+    assert found.info.status == "FINISHED"
+    assert found.data.params["optim.global_batch"] == "8"
+    assert found.data.tags["synthetic"] == "true"
+    history = {m.step: m.value for m in client.get_metric_history(found.info.run_id, "loss")}
+    assert history == pytest.approx(losses)
+    pictures = [f.path for f in client.list_artifacts(found.info.run_id, "figures")]
+    assert "figures/reconstruction-0.png" in pictures
 
 
 def test_a_run_of_one_process_goes_on_with_two_in_the_same_order(

@@ -25,7 +25,7 @@ def st_mem(size: Literal["tiny", "small", "base"] = "tiny", depth: int | None = 
     patch = PatchConfig(rate_hz=250.0, samples=75, span="lead", separators=True, scale="window")
     return MAE(
         ViTEncoder(EncoderConfig(size=size, depth=depth, patch=patch)),
-        MAEConfig(mask_ratio=0.75, target="patch"),
+        MAEConfig(mask_ratio=0.75, target="patch", decoder=DecoderConfig(256, 4, 4)),
         STREAM,
     )
 
