@@ -90,8 +90,8 @@ class ConfigParser(ArgumentParser):
         parsed = self.parse_args(self._with_files(sys.argv[1:] if arguments is None else arguments))
         try:
             return dict(vars(self.instantiate(parsed)))
-        except ValueError as error:
-            self.error(str(error), error)
+        except (ValueError, KeyError) as error:
+            self.error(str(error.args[0]), error)
 
     def _with_files(self, words: Sequence[str]) -> list[str]:
         """`words` with the name of a shipped config after `--config` replaced by its file."""
@@ -115,8 +115,8 @@ class ConfigParser(ArgumentParser):
         names = [field.name for field in dataclasses.fields(config_type)]  # type: ignore[arg-type]
         try:
             return config_type(**{name: values[name] for name in names})
-        except ValueError as error:
-            self.error(str(error), error)
+        except (ValueError, KeyError) as error:
+            self.error(str(error.args[0]), error)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong, the nearest known name and where the help is; exit with status 2."""

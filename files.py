@@ -37,16 +37,20 @@ def write_aside(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def folder_aside(path: Path) -> Iterator[Path]:
-    """The same for a folder: yield an empty one beside `path`, which replaces `path` on success."""
+def folder_aside(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """The same for a folder: yield an empty one beside `path`, which replaces `path` on success.
+
+    With `durable` false nothing waits for the disk: for thousands of files that can be made again.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir()
     try:
         yield aside
-        for file in sorted(aside.rglob("*")):
-            sync(file)
+        if durable:
+            for file in aside.rglob("*"):
+                sync(file)
         if path.exists():
             # Two renames, because a folder cannot be replaced in one: readers of `path` see the old
             # folder, for an instant nothing, then the new one, and never a mixture.

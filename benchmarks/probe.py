@@ -1,11 +1,11 @@
 """Linear probe of frozen encoders on PTB-XL's superclasses, beside what learned nothing.
 
-    python benchmarks/probe.py SHARDS MODEL [MODEL …]
+    python benchmarks/probe.py SHARDS MODEL [MODEL …]      # the models: seeds of one configuration
 
 - The shards are split as folds 1–7 (train), 8 (validation), 9–10 (test). Pretraining read the train split
   only; logistic regressions are fitted on train, their penalty is chosen on validation, and test is
   looked at once.
-- Beside each model stand the same encoder untrained, and random convolution kernels with ridge regression
+- Beside the model stand the same encoder untrained, and random convolution kernels with ridge regression
   (after Dempster et al. 2020, ROCKET), computed here on the same records; each with the seeds 0, 1, 2.
 - Intervals are 95 % bootstrap intervals over patients, each resample holding every class; differences are
   paired: the same patients for both sides. Scores of several seeds are averaged inside a resample.
@@ -171,12 +171,12 @@ def resamples(records: Records) -> list[NDArray[np.int64]]:
 def main(shards: str, folders: list[str]) -> None:
     """Print the table."""
     models = [load_model(folder) for folder in folders]
-    windows = {m.window_s for m in models}
-    if len(windows) != 1:
-        raise SystemExit(
-            f"the models read windows of {sorted(windows)} s: probe them one length at a time"
-        )
-    records = Records(shards, windows.pop())
+    if any(
+        (m.encoder.config, m.window_s) != (models[0].encoder.config, models[0].window_s)
+        for m in models
+    ):
+        raise SystemExit("the models must be seeds of one configuration: probe others on their own")
+    records = Records(shards, models[0].window_s)
     train = records.readers["train"]
     rows: dict[str, list[tuple[Floats, float]]] = {
         "pretrained": [logistic(records, records.features(m.encoder)) for m in models],

@@ -20,20 +20,22 @@ from .layers import Blocks
 from .tokenizer import PatchConfig, PatchTokenizer, Tokens
 
 SIZES: dict[str, tuple[int, int, int]] = {
+    "mini": (192, 6, 3),
     "tiny": (192, 12, 3),
     "small": (384, 12, 6),
     "base": (768, 12, 12),
     "large": (1024, 24, 16),
 }
-"""Size → width, depth, heads (Dosovitskiy et al. 2021; tiny as in DeiT)."""
+"""Size → width, depth, heads (Dosovitskiy et al. 2021; tiny as in DeiT; mini is half of it)."""
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
     """A vision transformer over patches of a signal."""
 
-    size: Literal["tiny", "small", "base", "large"] = "tiny"
-    """Width, depth and heads: tiny 192/12/3, small 384/12/6, base 768/12/12, large 1024/24/16."""
+    size: Literal["mini", "tiny", "small", "base", "large"] = "mini"
+    """Width, depth and heads: mini 192/6/3 (for laptops), tiny 192/12/3, small 384/12/6, base 768/12/12,
+    large 1024/24/16."""
     depth: int | None = None
     """Number of blocks, where it is not the size's own."""
     patch: PatchConfig = field(default_factory=PatchConfig)
@@ -90,8 +92,9 @@ class ViTEncoder(nn.Module):
             edge_BG1D = tokens.separators.to(x_BGKD.dtype)[None, :, None].expand(B, G, 1, D)
             x_BGKD = torch.cat([edge_BG1D, x_BGKD, edge_BG1D], dim=2)
             if attend_BGK is not None:
-                always = torch.ones_like(attend_BGK[..., :1])
-                attend_BGK = torch.cat([always, attend_BGK, always], dim=2)
+                # A lead with nothing to show is as good as absent: so are its separators.
+                edge_BG1 = attend_BGK.any(dim=2, keepdim=True)
+                attend_BGK = torch.cat([edge_BG1, attend_BGK, edge_BG1], dim=2)
         attend_BL = None
         if attend_BGK is not None:
             attend_BL = attend_BGK.flatten(1)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -157,7 +158,12 @@ def load_model(source: str | Path) -> PretrainedModel:
         **{**fields["patch"], "channels": tuple(fields["patch"]["channels"])}
     )
     encoder = ViTEncoder(EncoderConfig(**fields))
-    weights = load_file(folder / "model.safetensors")
+    try:
+        weights = load_file(folder / "model.safetensors")
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"{folder}/model.safetensors cannot be read ({error}): get the folder again"
+        ) from error
     have = encoder.state_dict()
     wrong = sorted(
         k

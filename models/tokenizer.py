@@ -152,7 +152,9 @@ class PatchTokenizer(nn.Module):
         if self.joint:
             tokens = self.embed_together(patches, rows, visible_BCN)[:, None]
         else:
-            channel_CD = self.channel_embedding[rows]
+            channel_CD: Tensor = self.channel_embedding
+            if rows != list(range(len(self.config.channels))):
+                channel_CD = channel_CD[rows]
             tokens = (
                 self.norm_out(self.embed(self.norm_in(patches.values_BCNP))) + channel_CD[:, None]
             )

@@ -65,9 +65,12 @@ embeddings = load_model("path/to/this/folder").embed(read_recording("path/to/rec
 
 
 def commit() -> str:
-    """The commit of the source tree the code runs from, or `unknown` where there is none."""
-    root = Path(__file__).resolve().parent
-    done = subprocess.run(
-        ["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True
-    )
-    return done.stdout.strip() or "unknown"
+    """The commit of the source tree the code runs from, or `unknown` where that is not one."""
+    root = Path(__file__).resolve().parents[1]
+    words = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "--short", "HEAD"]
+    try:
+        shown = subprocess.run(words, capture_output=True, text=True).stdout.split("\n")
+    except OSError:
+        return "unknown"
+    # Installed from a wheel, the code may lie in somebody else's repository.
+    return shown[1] if len(shown) > 1 and Path(shown[0]) == root else "unknown"

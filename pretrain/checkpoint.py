@@ -47,9 +47,12 @@ def save(
 ) -> Path:
     """Write a checkpoint from all ranks; the folder gets its name only when it is whole."""
     final = run / "checkpoints" / f"step-{progress.step:07d}"
+    if final in checkpoints(run):
+        return final
     aside = final.with_name(f".{final.name}.partial")
     if accelerator.is_main_process:
-        shutil.rmtree(aside, ignore_errors=True)
+        for left in [*final.parent.glob(".step-*"), final]:  # by a run that was killed here
+            shutil.rmtree(left, ignore_errors=True)
         aside.mkdir(parents=True)
     accelerator.wait_for_everyone()
     accelerator.save_state(str(aside / "state"))
@@ -59,17 +62,36 @@ def save(
         (aside / "progress.json").write_text(json.dumps(dataclasses.asdict(progress)) + "\n")
         for path in aside.rglob("*"):
             sync(path)
-        shutil.rmtree(final, ignore_errors=True)
+        sync(aside)
         aside.rename(final)
         sync(final.parent)
         for old in checkpoints(run)[:-keep_last]:
-            shutil.rmtree(old)
+            # Renamed first, so that one half-removed is never taken for whole.
+            shutil.rmtree(old.rename(old.with_name(f".{old.name}.old")))
     accelerator.wait_for_everyone()
     return final
 
 
-def load(accelerator: Accelerator, checkpoint: Path) -> Progress:
-    """Bring weights and optimizer back and return where the run stood."""
-    accelerator.load_state(str(checkpoint / "state"))
+def stored_progress(checkpoint: Path) -> Progress:
+    """Where a checkpoint stands, without its weights. Raises `ValueError` where that cannot be read."""
+    try:
+        return Progress(**json.loads((checkpoint / "progress.json").read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise damaged(checkpoint, error) from error
+
+
+def load_state(accelerator: Accelerator, checkpoint: Path) -> None:
+    """Bring weights and optimizer back. Raises `ValueError` where the state cannot be read."""
+    try:
+        accelerator.load_state(str(checkpoint / "state"))
+    except Exception as error:  # pickle, zip and safetensors each have their own
+        raise damaged(checkpoint, error) from error
     accelerator.wait_for_everyone()
-    return Progress(**json.loads((checkpoint / "progress.json").read_text()))
+
+
+def damaged(checkpoint: Path, error: Exception) -> ValueError:
+    """What to do about a checkpoint that cannot be read."""
+    return ValueError(
+        f"the checkpoint {checkpoint} is damaged ({type(error).__name__}: {error}); delete that folder, and the same "
+        "command goes on from the one before it"
+    )

@@ -11,7 +11,7 @@ from typing import Literal
 class OptimConfig:
     """AdamW with a linear warm-up and a cosine decay to zero."""
 
-    lr: float = 1e-3
+    lr: float = 7e-4
     """Learning rate at the end of the warm-up."""
     weight_decay: float = 0.05
     """Decay of weight matrices; biases, norms and embeddings have none."""
@@ -19,16 +19,24 @@ class OptimConfig:
     """AdamW's moments."""
     clip_norm: float = 1.0
     """Largest norm of the gradient."""
-    global_batch: int = 64
+    global_batch: int = 16
     """Windows in one optimizer step, over all processes and accumulated micro-batches."""
     micro_batch: int | None = None
     """Windows in one forward pass of one process; null for global_batch / processes (no accumulation)."""
-    epochs: int = 100
+    epochs: int = 12
     """Passes over the training windows."""
-    warmup_epochs: float = 5.0
+    warmup_epochs: float = 1.0
     """Length of the warm-up."""
 
     def __post_init__(self) -> None:
+        if self.micro_batch is not None and self.micro_batch < 1:
+            raise ValueError(
+                f"optim.micro_batch must be at least 1, or null, not {self.micro_batch}"
+            )
+        if self.weight_decay < 0 or not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(
+                f"optim.weight_decay must be 0 or more and optim.betas in [0, 1), not {self.weight_decay}, {self.betas}"
+            )
         for name in ("lr", "clip_norm", "global_batch", "epochs"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"optim.{name} must be above 0, not {getattr(self, name)}")
@@ -36,6 +44,10 @@ class OptimConfig:
             raise ValueError(
                 f"optim.warmup_epochs must lie in 0…{self.epochs}, not {self.warmup_epochs}"
             )
+
+    def micro(self, processes: int) -> int:
+        """Windows in one forward pass, on so many processes."""
+        return self.micro_batch or max(1, self.global_batch // processes)
 
 
 @dataclass(frozen=True)

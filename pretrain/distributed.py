@@ -23,7 +23,7 @@ def make_accelerator(run: RunConfig) -> Accelerator:
     """
     gpu = torch.cuda.is_available()
     bf16 = (
-        gpu and torch.cuda.is_bf16_supported()
+        gpu and torch.cuda.is_bf16_supported(including_emulation=False)
         if run.precision == "auto"
         else run.precision == "bf16"
     )
@@ -59,9 +59,18 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.came = False
+        self.pending: Tensor | None = None
         self.previous = {
             s: signal.signal(s, self._receive) for s in (signal.SIGTERM, signal.SIGINT)
         }
+
+    def agreed(self, flag: Tensor) -> bool:
+        """Whether all ranks leave, from the sum of their `came` flags of the step before.
+
+        One step late, because reading a number off a GPU at once would make it wait.
+        """
+        earlier, self.pending = self.pending, flag
+        return earlier is not None and bool(earlier > 0)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self.came = True

@@ -5,10 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from matplotlib.axes import Axes
@@ -38,9 +34,8 @@ def draw_reconstruction(objective: MAE, batch: Batch, path: Path, note: str) -> 
     shown = [c for c in LEADS_SHOWN if c in channels] or list(channels[:6])
     time_s = np.arange(truth_CT.shape[1]) / patch.rate_hz
     unit = "the window's deviation" if patch.scale == "window" else UNITS[patch.modality]
-    figure, axes = plt.subplots(
-        len(shown), 1, figsize=(12, 1.5 * len(shown) + 0.8), sharex=True, squeeze=False
-    )
+    figure = Figure(figsize=(12, 1.5 * len(shown) + 0.8))
+    axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)
     for axis, lead in zip(axes[:, 0], shown, strict=True):
         row = channels.index(lead)
         paper(axis, time_s[-1])
@@ -100,7 +95,8 @@ def paper(axis: Axes, end_s: float) -> None:
 
 def draw_curve(metrics: list[dict[str, Any]], baselines: dict[str, float], path: Path) -> None:
     """Training and validation loss over steps, with the trivial predictors as lines."""
-    figure, axis = plt.subplots(figsize=(8, 4.5))
+    figure = Figure(figsize=(8, 4.5))
+    axis = figure.subplots()
     train = [(m["step"], m["loss"]) for m in metrics if "loss" in m]
     validation = [(m["step"], m["validation_loss"]) for m in metrics if "validation_loss" in m]
     if train:
@@ -119,7 +115,6 @@ def draw_curve(metrics: list[dict[str, Any]], baselines: dict[str, float], path:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a PNG at once, and free the figure."""
+    """Write a PNG at once, or not at all."""
     with write_aside(path) as aside:
         figure.savefig(aside, format="png", dpi=110)
-    plt.close(figure)

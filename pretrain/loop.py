@@ -55,7 +55,7 @@ def fit(training: Training, progress: Progress, resume_from: Path | None) -> Pro
     t, accelerator, optim = training, training.accelerator, training.optim
     model, optimizer = accelerator.prepare(t.objective, make_optimizer(t.objective, optim))
     if resume_from is not None:
-        progress = checkpoint.load(accelerator, resume_from)
+        checkpoint.load_state(accelerator, resume_from)
     steps_per_epoch = t.train.steps_per_epoch(optim.global_batch)
     all_steps = optim.epochs * steps_per_epoch
     stop = StopSignal()
@@ -94,6 +94,10 @@ def fit(training: Training, progress: Progress, resume_from: Path | None) -> Pro
                 validate(t, model, progress, bar)
         save(t, progress)
         return finish(t, progress, bar, "FINISHED")
+    except BaseException:
+        if t.tracker is not None:
+            t.tracker.finish("FAILED")
+        raise
     finally:
         stop.restore()
         bar.close()
@@ -104,7 +108,7 @@ def epoch_batches(t: Training, progress: Progress) -> Iterable[list[Batch]]:
     ranks = t.accelerator.num_processes
     return t.train.train_batches(
         global_batch=t.optim.global_batch,
-        micro_batch=t.optim.micro_batch or t.optim.global_batch // ranks,
+        micro_batch=t.optim.micro(ranks),
         rank=t.accelerator.process_index,
         ranks=ranks,
         epoch=progress.epoch,
@@ -140,7 +144,7 @@ def step(
         group["lr"] = lr
     optimizer.step()
     optimizer.zero_grad()
-    return loss, norm, bool(agreed[1] > 0)
+    return loss, norm, stop.agreed(agreed[1])
 
 
 def make_optimizer(objective: nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
@@ -162,7 +166,7 @@ def learning_rate(step: int, steps: int, steps_per_epoch: int, optim: OptimConfi
     """Linear warm-up, then a half cosine down to zero."""
     warmup = optim.warmup_epochs * steps_per_epoch
     if step < warmup:
-        return optim.lr * (step + 1) / warmup
+        return optim.lr * min(1.0, (step + 1) / warmup)
     return optim.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
@@ -185,6 +189,12 @@ def log_steps(
     values = total(t.accelerator, torch.stack(losses)).tolist()
     losses.clear()
     figures = t.meter.read()
+    if not math.isfinite(sum(values) + float(norm)):
+        raise RuntimeError(
+            f"the loss or its gradient is not finite at step {progress.step}; nothing was saved since the last "
+            f"checkpoint. Start again with a lower optim.lr in another run.out; `biofm shards verify` tells "
+            "whether the data are sound"
+        )
     if t.tracker is None:
         return
     first = progress.step - len(values) + 1
@@ -195,11 +205,6 @@ def log_steps(
     )
     t.tracker.flush()
     bar.set_postfix_str(f"loss {values[-1]:.4f}, {figures['samples_per_s']:.0f} windows/s")
-    if not math.isfinite(sum(values)):
-        raise FloatingPointError(
-            f"the loss is not finite at step {progress.step}: lower optim.lr, or resume from the last checkpoint "
-            f"in {t.run.out / 'checkpoints'}; `biofm shards verify` tells whether the data are sound"
-        )
 
 
 @torch.no_grad()
@@ -208,17 +213,16 @@ def validation_loss(t: Training, model: nn.Module) -> float:
     model.eval()
     device = t.accelerator.device
     sums = torch.zeros(2, dtype=torch.float64, device="cpu")
-    micro = t.optim.micro_batch or max(1, t.optim.global_batch // t.accelerator.num_processes)
     for batch in t.validation.evaluation_batches(
-        micro_batch=micro, rank=t.accelerator.process_index, ranks=t.accelerator.num_processes
+        micro_batch=t.optim.micro(t.accelerator.num_processes),
+        rank=t.accelerator.process_index,
+        ranks=t.accelerator.num_processes,
     ):
         if len(batch):
             with t.accelerator.autocast():
                 outcome = t.objective(batch.to(device))
             sums += torch.stack([outcome.loss_sum.float(), outcome.targets]).double().cpu()
-    sums = total(
-        t.accelerator, sums.to(device, torch.float32 if device.type == "mps" else torch.float64)
-    )
+    sums = total(t.accelerator, sums.to(device))
     model.train()
     return float(sums[0] / sums[1].clamp_min(1))
 

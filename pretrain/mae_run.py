@@ -22,7 +22,7 @@ class Config:
 
     data: DataConfig = DataConfig(shards=(TWIN,))
     """Shards and windows; the default is the synthetic twin, made where it is not there."""
-    model: EncoderConfig = EncoderConfig(size="tiny", depth=6, patch=PatchConfig(samples=10))
+    model: EncoderConfig = EncoderConfig(size="mini", patch=PatchConfig(samples=10))
     """The encoder; the default learns on a laptop."""
     objective: MAEConfig = MAEConfig(decoder=DecoderConfig(dim=128, depth=2, heads=4))
     """Masking, targets and decoder."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ..shards.index import MANIFEST
+from ..shards.reader import WindowReader
 from ..signals import Preprocessing
 
 
@@ -32,20 +29,21 @@ class Provenance:
         }
 
 
-def provenance(folders: Sequence[str], modality: str) -> Provenance:
-    """Read `shards.json` of every folder. Raises `ValueError` where they were preprocessed differently."""
-    manifests = [json.loads((Path(folder) / MANIFEST).read_text()) for folder in folders]
+def provenance(reader: WindowReader) -> Provenance:
+    """What the folders of a reader say. Raises `ValueError` where they were preprocessed differently."""
+    modality, manifests = reader.config.modality, reader.manifests
+    names = reader.config.shards
     ways = [Preprocessing(**m["config"]["preprocessing"][modality]) for m in manifests]
-    for folder, way in zip(folders, ways, strict=True):
+    for name, way in zip(names, ways, strict=True):
         if way != ways[0]:
             raise ValueError(
-                f"{folder} was preprocessed as {way}, {folders[0]} as {ways[0]}: one model needs one way; "
+                f"{name} was preprocessed as {way}, {names[0]} as {ways[0]}: one model needs one way; "
                 "build both with the same preprocessing"
             )
     return Provenance(
         title=" + ".join(dict.fromkeys(m["title"] for m in manifests)),
         licences=tuple(dict.fromkeys(m["licence"] for m in manifests)),
-        synthetic=any(m["synthetic"] for m in manifests),
+        synthetic=reader.synthetic,
         preprocessing=ways[0],
-        shards=tuple(Path(folder).name for folder in folders),
+        shards=tuple(name.rstrip("/").rpartition("/")[2] for name in names),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -14,9 +14,11 @@ import yaml
 from accelerate import Accelerator
 
 from ..configuration import to_dict, write_config
+from ..files import write_aside
 from ..models.encoder import EncoderConfig, ViTEncoder
 from ..models.pretrained import save_model
 from ..shards.reader import DataConfig, WindowReader
+from ..signals.windows import Batch
 from . import checkpoint
 from .baselines import baselines
 from .card import model_card
@@ -28,17 +30,20 @@ from .loop import Training, fit
 from .objectives.mae import MAE
 from .provenance import Provenance, provenance
 from .throughput import Meter, flops_per_window, peak_flops
-from .tracking import Tracker, read_metrics
+from .tracking import Tracker, flatten, read_metrics
 from .twin import ensure_twin
 
 FREE_TO_CHANGE = {
+    "resume",
+    "data.cache",
+    "optim.micro_batch",
     "run.out",
     "run.processes",
     "run.tracking",
     "run.log_every",
     "run.keep_last",
-    "optim.micro_batch",
-    "resume",
+    "run.checkpoint_every",
+    "run.validate_every",
 }
 """Keys that a resumed run may change: they decide nothing about the weights."""
 
@@ -68,12 +73,13 @@ def run(config: PretrainConfig, make_objective: Callable[[ViTEncoder, str], MAE]
     accelerator.wait_for_everyone()
     train = WindowReader(config.data, "train", seed=config.run.seed)
     validation = WindowReader(config.data, "validation", seed=config.run.seed)
-    origin = provenance(config.data.shards, config.data.modality)
+    origin = provenance(train)
     check_rate(config, train)
+    epoch_of_batches(config, train, accelerator)
 
     torch.manual_seed(config.run.seed)
     objective = make_objective(ViTEncoder(config.model), train.stream).to(accelerator.device)
-    progress = Progress() if resume_from is None else stored_progress(resume_from)
+    progress = Progress() if resume_from is None else checkpoint.stored_progress(resume_from)
     meter = make_meter(accelerator, objective, train, config)
     tracker = None
     if accelerator.is_main_process:
@@ -84,7 +90,8 @@ def run(config: PretrainConfig, make_objective: Callable[[ViTEncoder, str], MAE]
             out, config.run.tracking, to_dict(config), tags, progress.mlflow_run, progress.step
         )
         progress.mlflow_run = tracker.mlflow_run
-        report_baselines(objective, train, validation, accelerator, config, tracker)
+        if resume_from is None:
+            report_baselines(objective, train, validation, accelerator, config, tracker)
     if config.run.compile:
         objective.encoder.blocks.compile()
         objective.decoder.blocks.compile()
@@ -128,7 +135,14 @@ def resume_point(config: PretrainConfig) -> Path | None:
         raise ValueError(
             f"{out} already holds checkpoints: choose another run.out, or --resume auto to go on"
         )
-    before, now = flat(yaml.safe_load((out / "config.yaml").read_text())), flat(to_dict(config))
+    try:
+        before = flatten(yaml.safe_load((out / "config.yaml").read_text()))
+    except (OSError, AttributeError, yaml.YAMLError) as error:
+        raise ValueError(
+            f"{out / 'config.yaml'} cannot be read, so nobody knows what {found[-1]} was trained with: "
+            "choose another run.out"
+        ) from error
+    now = flatten(to_dict(config))
     changed = [
         k
         for k in sorted(before.keys() | now.keys())
@@ -142,16 +156,16 @@ def resume_point(config: PretrainConfig) -> Path | None:
     return found[-1]
 
 
-def flat(config: dict[str, Any]) -> dict[str, Any]:
-    """Dotted keys, as `FREE_TO_CHANGE` names them."""
-    from .tracking import flatten
-
-    return flatten(config)
-
-
-def stored_progress(folder: Path) -> Progress:
-    """Where the checkpoint stands, before its weights are loaded."""
-    return Progress(**json.loads((folder / "progress.json").read_text()))
+def epoch_of_batches(config: PretrainConfig, train: WindowReader, accelerator: Accelerator) -> None:
+    """Raises `ValueError` before any work where the batch cannot be dealt out to the processes."""
+    ranks = accelerator.num_processes
+    train.train_batches(
+        global_batch=config.optim.global_batch,
+        micro_batch=config.optim.micro(ranks),
+        rank=accelerator.process_index,
+        ranks=ranks,
+        epoch=0,
+    )
 
 
 def check_rate(config: PretrainConfig, train: WindowReader) -> None:
@@ -198,7 +212,7 @@ def describe(
     why = "a GPU is there" if device.type == "cuda" else "no GPU was found"
     precision = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
     steps = train.steps_per_epoch(config.optim.global_batch)
-    micro = config.optim.micro_batch or config.optim.global_batch // accelerator.num_processes
+    micro = config.optim.micro(accelerator.num_processes)
     parameters = sum(p.numel() for p in objective.parameters())
     encoder = sum(p.numel() for p in objective.encoder.parameters())
     lines = [
@@ -231,22 +245,18 @@ def report_baselines(
     tracker: Tracker,
 ) -> None:
     """What the validation loss has to beat, printed and kept in `baselines.json`."""
-    out = config.run.out
-    if not (out / "baselines.json").is_file():
-        device = accelerator.device
+    device = accelerator.device
 
-        def batches(reader: WindowReader) -> Any:
-            return (
-                b.to(device) for b in reader.evaluation_batches(micro_batch=64, rank=0, ranks=1)
-            )
+    def batches(reader: WindowReader) -> Iterator[Batch]:
+        return (b.to(device) for b in reader.evaluation_batches(micro_batch=64, rank=0, ranks=1))
 
-        found = baselines(objective, itertools.islice(batches(train), 16), batches(validation))
-        (out / "baselines.json").write_text(json.dumps(found, indent=1) + "\n")
-    known = stored_baselines(out)
-    for name, value in known.items():
+    found = baselines(objective, itertools.islice(batches(train), 16), batches(validation))
+    with write_aside(config.run.out / "baselines.json") as aside:
+        aside.write_text(json.dumps(found, indent=1) + "\n")
+    for name, value in found.items():
         tracker.log(0, {f"baseline_{name.replace(' ', '_')}": value})
     print(
-        "to beat    " + ", ".join(f"{name} {value:.4f}" for name, value in known.items()),
+        "to beat    " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()),
         flush=True,
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..signals.windows import Batch
@@ -24,7 +25,8 @@ PEAK_BF16 = {
 
 def flops_per_window(objective: nn.Module, batch: Batch) -> float:
     """FLOPs of one training step for one window: the forward pass counted, the backward pass twice that."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    # The counter knows the attention of this backend on every device; the fused ones only on some.
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         objective(batch)
     return 3.0 * float(counter.get_total_flops()) / max(1, len(batch))
 

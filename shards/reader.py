@@ -117,7 +117,8 @@ class WindowReader:
             streams, self._segments, self._span, max(1, round(hop_s * self.rate_hz))
         )
         self.windows = self._table.windows
-        self.synthetic = any(bool(folder.manifest["synthetic"]) for folder in folders)
+        self.manifests = [folder.manifest for folder in folders]
+        self.synthetic = any(bool(manifest["synthetic"]) for manifest in self.manifests)
         subjects = self.index["subject"]
         self._subjects_R = (subjects.rank("dense").to_numpy() - 1).astype(np.int64)
         self._mapped = self._map(streams, folders)

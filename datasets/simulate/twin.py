@@ -61,7 +61,7 @@ def simulate(
             "name a new folder, or remove this one first"
         )
     plans = (ptbxl_tree if layout == "ptbxl" else cpsc_tree).plan(records, seed)
-    with folder_aside(out) as folder:
+    with folder_aside(out, durable=False) as folder:
         (folder / MARKER).write_text(notice(layout, records, seed), encoding="utf-8", newline="\n")
         bar = tqdm(plans, desc=f"simulate {layout}", unit="record", disable=not progress)
         if layout == "ptbxl":

@@ -1,12 +1,16 @@
-"""What the loop asks of an objective."""
+"""What the loop asks of an objective: an `nn.Module` with an `encoder` and two methods.
+
+- `forward(batch) -> Outcome`. Gradients flow through it alone: that is where DDP, FSDP and DeepSpeed
+  synchronise.
+- `count(batch)`, the number of targets that `forward` will return, found without the model, so that a step's
+  total is known before its first backward pass.
+"""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from torch import Tensor
-
-from ...signals.windows import Batch
 
 
 class Outcome(NamedTuple):
@@ -18,16 +22,3 @@ class Outcome(NamedTuple):
 
     loss_sum: Tensor
     targets: Tensor
-
-
-class Objective(Protocol):
-    """An `nn.Module` with an `encoder`. Gradients flow through `forward` alone: that is where DDP, FSDP
-    and DeepSpeed synchronise."""
-
-    def forward(self, batch: Batch) -> Outcome:
-        """Loss sum and count of a micro-batch."""
-        ...
-
-    def count(self, batch: Batch) -> Tensor:
-        """The count that `forward` will return, found without the model: a step's total is known first."""
-        ...

@@ -14,6 +14,7 @@ G groups of tokens (the leads, or 1).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -117,7 +118,8 @@ class MAE(nn.Module):
         )
         if tokenizer.joint:
             leads = prediction.view(B, N, -1, P).transpose(1, 2)
-            prediction = leads[:, tokenizer.rows(windows.channels)]
+            rows = tokenizer.rows(windows.channels)
+            prediction = leads if rows == list(range(leads.shape[1])) else leads[:, rows]
         mean, deviation = self.target_scale(patches)
         target = (patches.values_BCNP - mean) / deviation
         return Reconstruction(target, prediction, mean, deviation, patches, mask)
@@ -131,6 +133,10 @@ class MAE(nn.Module):
         """The mask of every row, from its position. Missing patches are neither visible nor hidden."""
         present_BCN, ratio = patches.present_BCN, self.config.mask_ratio
         B, C, N = present_BCN.shape
+        if N < 2:
+            raise ValueError(
+                "a window of one patch leaves nothing to hide: shorten model.patch.samples or lengthen data.window_s"
+            )
         if not self.encoder.tokenizer.joint:
             noise_BCN = uniform(batch.seed, batch.epoch, batch.positions, "mask", C * N).view(
                 B, C, N
@@ -142,7 +148,7 @@ class MAE(nn.Module):
         keep, attend, kept_B1N = keep_some(noise_B1N, there_B1N, ratio, patches.complete)
         noise_BCN = uniform(batch.seed, batch.epoch, batch.positions, "leads", C * N).view(B, C, N)
         # Ranks among the leads that are there: at each instant the same share of them is hidden.
-        rank_BCN = (noise_BCN + (~present_BCN).float()).argsort(dim=1).argsort(dim=1)
+        rank_BCN = (noise_BCN + (~present_BCN).float()).argsort(dim=1, stable=True).argsort(dim=1)
         shown_B1N = present_BCN.sum(dim=1, keepdim=True) * (1 - self.config.lead_mask_ratio)
         visible_BCN = present_BCN & kept_B1N & (rank_BCN < shown_B1N.round().clamp_min(1))
         return Mask(keep, attend, visible_BCN, present_BCN & ~visible_BCN)
@@ -151,18 +157,18 @@ class MAE(nn.Module):
 def keep_some(
     noise_BGN: Tensor, present_BGN: Tensor, ratio: float, complete: bool
 ) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Keep `int(n · (1 − ratio))` of the n present tokens of each group, at least one.
+    """Keep `⌊n · (1 − ratio)⌋` of the n present tokens of each group, at least one.
 
     Returns their indices [B, G, K], False for those that are padding [B, G, K] (None when complete), and
     the kept tokens as flags [B, G, N]. ST-MEM keeps 7 of 30 at 0.75.
     """
+    there_BG = present_BGN.sum(dim=-1)
+    # In float64, and with a hair's breadth of room, so that 20 · (1 − 0.8) is 4 and not 3.99.
+    kept_BG = (there_BG.double() * (1 - ratio) + 1e-9).floor().long().clamp_min(1).minimum(there_BG)
     N = noise_BGN.shape[-1]
-    K = max(1, int(N * (1 - ratio)))
+    K = max(1, math.floor(N * (1 - ratio) + 1e-9))
+    keep = (noise_BGN + (~present_BGN).float()).argsort(dim=-1, stable=True)[..., :K]
     if complete:
-        keep = noise_BGN.argsort(dim=-1)[..., :K]
         return keep, None, torch.zeros_like(present_BGN).scatter(-1, keep, True)
-    keep = (noise_BGN + (~present_BGN).float()).argsort(dim=-1)[..., :K]
-    there_BG = present_BGN.sum(dim=-1).int()
-    kept_BG = (there_BG * (1 - ratio)).int().clamp_min(1).minimum(there_BG)
     attend = torch.arange(K, device=keep.device) < kept_BG[..., None]
     return keep, attend, torch.zeros_like(present_BGN).scatter(-1, keep, attend)

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -41,6 +42,7 @@ from biofm.shards.reader import DataConfig
 
 ROOT = Path(biofm.__file__).resolve().parent
 GOLDEN = Path(__file__).parents[1] / "golden" / "mae_small.json"
+TIMEOUT_S = 240
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["biofm.pretrain.run"])
 # The server's children import this file by name.
@@ -57,7 +59,7 @@ class Config:
     objective: MAEConfig = field(
         default_factory=lambda: MAEConfig(decoder=DecoderConfig(dim=32, depth=1, heads=2))
     )
-    optim: OptimConfig = OptimConfig(global_batch=8, epochs=4, warmup_epochs=1)
+    optim: OptimConfig = OptimConfig(lr=1e-3, global_batch=8, epochs=4, warmup_epochs=1)
     resume: Literal["auto", "never"] = "auto"
 
 
@@ -81,7 +83,7 @@ def forked(config: Config) -> Any:
 
 def finished(config: Config) -> None:
     process = forked(config)
-    process.join()
+    process.join(TIMEOUT_S)
     assert process.exitcode == 0
 
 
@@ -90,7 +92,8 @@ def failure(config: Config) -> str:
     here, there = SERVER.Pipe()
     process = SERVER.Process(target=attempt, args=(config, there))
     process.start()
-    process.join()
+    there.close()  # or recv would wait for ever where the process dies without an answer
+    process.join(TIMEOUT_S)
     return str(here.recv())
 
 
@@ -112,7 +115,7 @@ def on_two_ranks(target: Callable[..., None], *args: Any) -> None:
     for process in processes:
         process.start()
     for process in processes:
-        process.join()
+        process.join(TIMEOUT_S)
         assert process.exitcode == 0
 
 
@@ -245,6 +248,40 @@ def test_the_loss_curve_is_the_golden_one(whole: Path) -> None:
         assert found[step] == pytest.approx(loss, rel=2e-3), f"step {step}"
 
 
+def test_a_damaged_checkpoint_says_what_to_do_and_the_one_before_it_serves(
+    twin_shards: Path, whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "damaged"
+    shutil.copytree(whole, out)
+    config = small(twin_shards, out)
+    last = checkpoints(out)[-1]
+    weights = last / "state" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert re.search(rf"{last} is damaged.*delete that folder", failure(config))
+    shutil.rmtree(last)
+    finished(config)
+    assert curve(out) == curve(whole)
+    (out / "config.yaml").unlink()
+    assert "config.yaml cannot be read" in failure(config)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_saves_nothing(
+    twin_shards: Path, tmp_path: Path
+) -> None:
+    optim = replace(Config.optim, lr=1e12, clip_norm=1e12, warmup_epochs=0)
+    config = small(twin_shards, tmp_path / "burst", optim=optim)
+    assert "not finite at step" in failure(config)
+    assert not checkpoints(config.run.out)
+
+
+def test_a_batch_that_cannot_be_dealt_out_stops_before_any_work(
+    twin_shards: Path, tmp_path: Path
+) -> None:
+    config = small(twin_shards, tmp_path / "batch", optim=replace(Config.optim, micro_batch=3))
+    assert re.search(r"global batch \(8\) must be micro_batch \(3\)", failure(config))
+    assert not config.run.out.exists()
+
+
 def test_two_processes_by_accelerate_launch_train_as_one(
     twin_shards: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -263,6 +300,7 @@ def test_two_processes_by_accelerate_launch_train_as_one(
         "objective.decoder.depth": "1",
         "objective.decoder.heads": "2",
         "optim.global_batch": "8",
+        "optim.lr": "1e-3",
         "optim.epochs": "4",
         "optim.warmup_epochs": "1",
         "run.out": str(out),
@@ -323,8 +361,8 @@ def test_a_run_of_one_process_goes_on_with_two_in_the_same_order(
     assert max(abs(one[s] - two[s]) / one[s] for s in one) < 1e-4
 
 
-def weights_after_five_steps(config: Config, folder: Path) -> None:
-    """Five steps; every rank leaves its weights behind."""
+def weights_after_an_epoch(config: Config, folder: Path) -> None:
+    """Every rank leaves its weights behind."""
     kept: list[MAE] = []
 
     def make(encoder: Any, stream: str) -> MAE:
@@ -339,11 +377,11 @@ def weights_after_five_steps(config: Config, folder: Path) -> None:
 def test_ranks_keep_the_same_weights_bit_for_bit(twin_shards: Path, tmp_path: Path) -> None:
     optim = OptimConfig(global_batch=8, epochs=1, warmup_epochs=0)
     config = small(twin_shards, tmp_path / "ranks", optim=optim)
-    on_two_ranks(weights_after_five_steps, config, tmp_path)
+    on_two_ranks(weights_after_an_epoch, config, tmp_path)
     one, two = (torch.load(tmp_path / f"rank{r}.pt", weights_only=True) for r in (0, 1))
     assert all(torch.equal(one[k], two[k]) for k in one)
     alone = replace(config, run=replace(config.run, out=tmp_path / "alone"))
-    process = SERVER.Process(target=weights_after_five_steps, args=(alone, tmp_path))
+    process = SERVER.Process(target=weights_after_an_epoch, args=(alone, tmp_path))
     process.start()
     process.join()
     single = torch.load(tmp_path / "rank0.pt", weights_only=True)

@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from biofm.configuration import ConfigParser
 from biofm.models.decoder import DecoderConfig
 from biofm.models.encoder import EncoderConfig, ViTEncoder
 from biofm.models.layers import time_code
 from biofm.models.tokenizer import PatchConfig
-from biofm.pretrain.objectives.mae import MAE, MAEConfig
+from biofm.pretrain.mae_run import Config
+from biofm.pretrain.objectives.mae import MAE, MAEConfig, keep_some
 from biofm.signals import LEADS_12, MISSING
 from biofm.signals.windows import Batch, Windows
 
@@ -206,3 +208,35 @@ def test_it_overfits_four_windows() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert sum(losses[-5:]) / 5 < 0.35 * losses[0]
+
+
+@pytest.mark.parametrize("ratio", [0.16, 0.4, 0.5, 0.75, 0.8])
+@pytest.mark.parametrize("patches", [20, 30, 75])
+def test_a_row_keeps_as_many_patches_beside_rows_with_gaps_as_alone(
+    ratio: float, patches: int
+) -> None:
+    noise = torch.rand(3, 2, patches, generator=torch.Generator().manual_seed(0))
+    whole = torch.ones(3, 2, patches, dtype=torch.bool)
+    gaps = whole.clone()
+    gaps[0, 0, :7] = False
+    _, _, alone = keep_some(noise, whole, ratio, complete=True)
+    _, _, beside = keep_some(noise, gaps, ratio, complete=False)
+    assert torch.equal(alone[1:], beside[1:])
+    assert not (beside & ~gaps).any()
+
+
+def test_a_window_of_one_patch_is_refused() -> None:
+    patch = PatchConfig(rate_hz=250.0, samples=2250)
+    objective = MAE(ViTEncoder(EncoderConfig(depth=1, patch=patch)), MAEConfig(), STREAM)
+    with pytest.raises(ValueError, match="a window of one patch leaves nothing to hide"):
+        objective(make_batch())
+
+
+def test_the_shipped_st_mem_configuration_is_the_published_model() -> None:
+    parser = ConfigParser()
+    parser.add_config(Config)
+    config = parser.config(Config, parser.values(["--config", "pretrain/st_mem_ptbxl"]))
+    with torch.device("meta"):
+        objective = MAE(ViTEncoder(config.model), config.objective, STREAM)
+    assert sum(p.numel() for p in objective.parameters()) == 88_501_985
+    assert (config.objective.mask_ratio, config.objective.target) == (0.75, "patch")
