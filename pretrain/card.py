@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import __version__
 from ..models.encoder import ViTEncoder
+from .configuration import PretrainConfig
 from .provenance import Provenance
-
-if TYPE_CHECKING:
-    from .run import PretrainConfig
 
 
 def model_card(

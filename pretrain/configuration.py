@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
+
+from ..models.encoder import EncoderConfig
+from ..shards.reader import DataConfig
 
 
 @dataclass(frozen=True)
@@ -79,3 +82,18 @@ class RunConfig:
         for name in ("validate_every", "checkpoint_every", "keep_last", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"run.{name} must be at least 1, not {getattr(self, name)}")
+
+
+class PretrainConfig(Protocol):
+    """What every entry script's config has."""
+
+    @property
+    def data(self) -> DataConfig: ...
+    @property
+    def model(self) -> EncoderConfig: ...
+    @property
+    def optim(self) -> OptimConfig: ...
+    @property
+    def run(self) -> RunConfig: ...
+    @property
+    def resume(self) -> Literal["auto", "never"]: ...

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 import yaml
 from accelerate import Accelerator
 
 from ..configuration import to_dict, write_config
-from ..files import write_aside
-from ..models.encoder import EncoderConfig, ViTEncoder
+from ..models.encoder import ViTEncoder
 from ..models.pretrained import save_model
-from ..shards.reader import DataConfig, WindowReader
-from ..signals.windows import Batch
+from ..shards.reader import WindowReader
 from . import checkpoint
-from .baselines import baselines
 from .card import model_card
 from .checkpoint import Progress
-from .configuration import OptimConfig, RunConfig
+from .configuration import PretrainConfig
 from .distributed import make_accelerator
-from .figures import draw_curve, draw_reconstruction
 from .loop import Training, fit
 from .objectives.mae import MAE
-from .provenance import Provenance, provenance
+from .provenance import provenance
+from .report import describe, pictures, report_baselines, stored_baselines, tell_results
 from .throughput import Meter, flops_per_window, peak_flops
-from .tracking import Tracker, flatten, read_metrics
+from .tracking import Tracker, flatten
 from .twin import ensure_twin
 
 FREE_TO_CHANGE = {
@@ -46,21 +40,6 @@ FREE_TO_CHANGE = {
     "run.validate_every",
 }
 """Keys that a resumed run may change: they decide nothing about the weights."""
-
-
-class PretrainConfig(Protocol):
-    """What every entry script's config has."""
-
-    @property
-    def data(self) -> DataConfig: ...
-    @property
-    def model(self) -> EncoderConfig: ...
-    @property
-    def optim(self) -> OptimConfig: ...
-    @property
-    def run(self) -> RunConfig: ...
-    @property
-    def resume(self) -> Literal["auto", "never"]: ...
 
 
 def run(config: PretrainConfig, make_objective: Callable[[ViTEncoder, str], MAE]) -> Path:
@@ -196,110 +175,3 @@ def make_meter(
         peak,
         accelerator.num_processes,
     )
-
-
-def describe(
-    accelerator: Accelerator,
-    config: PretrainConfig,
-    train: WindowReader,
-    validation: WindowReader,
-    objective: MAE,
-    origin: Provenance,
-    meter: Meter,
-) -> None:
-    """Say what was chosen, and why."""
-    device = accelerator.device
-    why = "a GPU is there" if device.type == "cuda" else "no GPU was found"
-    precision = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
-    steps = train.steps_per_epoch(config.optim.global_batch)
-    micro = config.optim.micro(accelerator.num_processes)
-    parameters = sum(p.numel() for p in objective.parameters())
-    encoder = sum(p.numel() for p in objective.encoder.parameters())
-    lines = [
-        f"device     {device} ({why}), {precision}, {accelerator.num_processes} process(es), "
-        f"{torch.get_num_threads()} thread(s) each",
-        f"data       {origin.title}: {train.windows} training windows of {config.data.window_s:g} s at "
-        f"{train.rate_hz:g} Hz, {validation.windows} for validation",
-        f"model      {type(objective).__name__}, {parameters / 1e6:.2f} M parameters, "
-        f"{encoder / 1e6:.2f} M of them the encoder; {meter.flops_per_window / 1e9:.2f} GFLOP a training window",
-        f"steps      {config.optim.epochs} epochs of {steps} steps, {config.optim.global_batch} windows each "
-        f"(micro-batch {micro}); the last {train.dropped_windows(config.optim.global_batch)} windows of an epoch "
-        "fill no batch and are left out",
-        f"run        {config.run.out}; seed {config.run.seed}; checkpoint every {config.run.checkpoint_every} steps",
-        f"to stop    Ctrl-C, or kill -TERM {os.getpid()}: it saves and leaves; the same command goes on",
-    ]
-    if origin.synthetic:
-        lines.insert(
-            0,
-            "SYNTHETIC  these recordings are simulated: the model is for trying biofm out, not for use",
-        )
-    print("\n".join(lines), flush=True)
-
-
-def report_baselines(
-    objective: MAE,
-    train: WindowReader,
-    validation: WindowReader,
-    accelerator: Accelerator,
-    config: PretrainConfig,
-    tracker: Tracker,
-) -> None:
-    """What the validation loss has to beat, printed and kept in `baselines.json`."""
-    device = accelerator.device
-
-    def batches(reader: WindowReader) -> Iterator[Batch]:
-        return (b.to(device) for b in reader.evaluation_batches(micro_batch=64, rank=0, ranks=1))
-
-    found = baselines(objective, itertools.islice(batches(train), 16), batches(validation))
-    with write_aside(config.run.out / "baselines.json") as aside:
-        aside.write_text(json.dumps(found, indent=1) + "\n")
-    for name, value in found.items():
-        tracker.log(0, {f"baseline_{name.replace(' ', '_')}": value})
-    print(
-        "to beat    " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()),
-        flush=True,
-    )
-
-
-def stored_baselines(out: Path) -> dict[str, float]:
-    """The trivial predictors' losses on this run's validation masks."""
-    path = out / "baselines.json"
-    found: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
-    return found
-
-
-def pictures(
-    objective: MAE,
-    validation: WindowReader,
-    accelerator: Accelerator,
-    out: Path,
-    progress: Progress,
-) -> list[Path]:
-    """Reconstructions of the first validation windows, and the loss curve."""
-    objective.eval()
-    batches = validation.evaluation_batches(micro_batch=1, rank=0, ranks=1)
-    files = []
-    for i, batch in enumerate(itertools.islice(batches, 3)):
-        record = validation.index["record"][int(batch.rows[0])]
-        path = out / "figures" / f"reconstruction-{i}.png"
-        note = f"validation record {record}, after {progress.epoch} epochs"
-        draw_reconstruction(objective, batch.to(accelerator.device), path, note)
-        files.append(path)
-    objective.train()
-    curve = out / "figures" / "loss.png"
-    draw_curve(read_metrics(out), stored_baselines(out), curve)
-    return [*files, curve]
-
-
-def tell_results(config: PretrainConfig, progress: Progress) -> None:
-    """Where everything lies, and how to open it."""
-    out, known = config.run.out, stored_baselines(config.run.out)
-    print(
-        f"done       {progress.step} steps; best validation loss {progress.best_loss:.4f} at step {progress.best_step}"
-    )
-    for name, value in known.items():
-        print(f"           {progress.best_loss / value:.2f} of {name} ({value:.4f})")
-    print(f"model      {out / 'best'}   (biofm.load_model)")
-    print(f"pictures   {out / 'figures'}")
-    if config.run.tracking:
-        print(f"MLflow     mlflow ui --workers 1 --backend-store-uri {config.run.tracking}")
