@@ -56,8 +56,8 @@ def rows_with(index: pl.DataFrame, modality: str) -> pl.DataFrame:
     rates = streams["rate_hz"].unique().sort().to_list()
     if len(rates) > 1:
         raise ValueError(
-            f"the shards hold {modality} at {rates} Hz: one reader reads one rate; "
-            "build all of them at the same rate (`biofm shards build --rate_hz …`)"
+            f"the shards hold {modality} at {rates} Hz: one reader reads one rate; build all at "
+            f"the same rate (`biofm shards build --preprocessing.{modality}.rate_hz …`)"
         )
     return streams
 

@@ -51,8 +51,10 @@ class Prepared:
         samples = self.signal.samples[:, max(0, first) : max(0, last)]
         if not samples.shape[1]:
             return None
-        padded = np.pad(samples, ((0, 0), (max(0, -first), 0)), constant_values=MISSING)
-        return replace(self.signal, samples=padded.astype(np.int16, copy=False), start_s=first_s)
+        if first < 0:
+            before = np.full((len(samples), -first), MISSING, np.int16)
+            samples = np.concatenate((before, samples), axis=1, dtype=np.int16)
+        return replace(self.signal, samples=samples, start_s=first_s)
 
 
 def segments(recording: Recording, split: str, config: BuildConfig) -> Iterator[Segment]:
@@ -61,6 +63,8 @@ def segments(recording: Recording, split: str, config: BuildConfig) -> Iterator[
     Raises `RecordError` where the config wants nothing of it, where a wanted signal is missing
     altogether, or where two signals would have one name.
     """
+    # Readers yield interleaved views; everything below passes over whole channels, many times.
+    recording = replace(recording, signals=tuple(map(_by_channel, recording.signals)))
     signals = prepare(recording, config)
     exact, similar = signature(recording.signals), fingerprint(recording.signals)
     begin_s = min(one.signal.start_s for one in signals)
@@ -122,6 +126,11 @@ def prepare(recording: Recording, config: BuildConfig) -> list[Prepared]:
             "config's `preprocessing` names"
         )
     return list(found.values())
+
+
+def _by_channel(signal: Signal) -> Signal:
+    """The same samples in C order."""
+    return replace(signal, samples=signal.samples.copy(order="C"))
 
 
 def npy_bytes(samples: NDArray[Any]) -> bytes:

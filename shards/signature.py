@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
 from ..signals import Signal, channel_id
-from ..signals.preprocessing import fill_gaps
+from ..signals.preprocessing import extended, fill_gaps, rational
 
 LEADS = ("I", "II", "V2", "V5")
 """The leads a fingerprint shows, of those that the recording has."""
@@ -43,13 +43,15 @@ def signature(signals: Sequence[Signal]) -> str:
         ordered = in_vocabulary_order(signal)
         samples = ordered.physical() * np.float32(1000)
         missing = ~np.isfinite(samples)
-        if missing.any():
+        gaps = bool(missing.any())
+        if gaps:
             samples[missing] = 0
-        whole = np.rint(samples).astype("<i4")
-        whole[missing] = _GAP
+        whole = np.rint(samples, out=samples).astype("<i4", order="C")
+        if gaps:
+            whole[missing] = _GAP
         head = f"{signal.modality} {signal.rate_hz:g} {','.join(ordered.channels)} "
         digest.update(head.encode())
-        digest.update(np.ascontiguousarray(whole).tobytes())
+        digest.update(whole)
     return digest.hexdigest()
 
 
@@ -95,23 +97,24 @@ def band_passed(samples_CT: NDArray[np.float32], rate_hz: float) -> NDArray[np.f
     if missing.any():
         samples_CT = fill_gaps(samples_CT, missing)
     samples_CT = samples_CT - samples_CT.mean(axis=1, keepdims=True)
-    time = samples_CT.shape[1]
-    ratio = Fraction(RATE_HZ / rate_hz).limit_denominator(1000)
-    # Odd reflection ends the signal softly; the transform wants a whole number of new samples.
-    step = ratio.denominator
-    before = min(max(0, time - 1), round(rate_hz)) // step * step
-    after = before + -(time + 2 * before) % step
-    padded = np.pad(samples_CT, ((0, 0), (before, after)), mode="reflect", reflect_type="odd")
-    new = padded.shape[1] * ratio.numerator // step
-    bins = min(new, padded.shape[1]) // 2 + 1
+    ratio = rational(RATE_HZ / rate_hz)
+    # Odd reflection ends the signal softly.
+    padded, before = extended(samples_CT, round(rate_hz), ratio.denominator)
+    new = padded.shape[1] * ratio.numerator // ratio.denominator
+    gain = _gain(padded.shape[1], new, rate_hz)
+    wave_CT = fft.irfft(fft.rfft(padded, axis=1)[:, : len(gain)] * gain, new, axis=1)
+    first = before * ratio.numerator // ratio.denominator
+    return wave_CT[:, first : first + round(samples_CT.shape[1] * RATE_HZ / rate_hz)]
+
+
+@lru_cache(maxsize=4)
+def _gain(old: int, new: int, rate_hz: float) -> NDArray[np.float32]:
+    """What each frequency of `old` samples at `rate_hz` is multiplied by to give `new` samples."""
     with np.errstate(divide="ignore"):
-        frequency = np.arange(bins, dtype=np.float32) * np.float32(rate_hz / padded.shape[1])
+        frequency = np.arange(min(old, new) // 2 + 1, dtype=np.float32) * np.float32(rate_hz / old)
         low, high = ((edge_hz / frequency) ** 6 for edge_hz in _BAND_HZ)
-        gain = 1 / (1 + low) / (1 + 1 / high)
-    wave_CT = fft.irfft(fft.rfft(padded, axis=1)[:, :bins] * gain, new, axis=1)
-    wave_CT *= new / padded.shape[1]
-    first = before * ratio.numerator // step
-    return np.asarray(wave_CT[:, first : first + round(time * RATE_HZ / rate_hz)], np.float32)
+        gain: NDArray[np.floating] = new / old / (1 + low) / (1 + 1 / high)
+    return gain.astype(np.float32)
 
 
 def unpack(fingerprint: bytes) -> dict[str, NDArray[np.int8]]:

@@ -13,8 +13,8 @@ from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
-import soxr
 from numpy.typing import NDArray
+from scipy import fft, special
 from scipy import signal as dsp
 
 from .types import Signal
@@ -59,11 +59,7 @@ def preprocess(signal: Signal, how: Preprocessing) -> Signal:
     if gaps:
         samples = fill_gaps(samples, missing)
     samples = resample(samples, signal.rate_hz, how.rate_hz)
-    sos = _filter(how)
-    if sos is not None and samples.shape[1] > 1:
-        # Two seconds of reflection outlast the transient of the slowest usual high-pass (0.5 Hz).
-        pad = min(samples.shape[1] - 1, round(2 * how.rate_hz))
-        samples = dsp.sosfiltfilt(sos, samples, axis=1, padlen=pad).astype(np.float32)
+    samples = filter_both_ways(samples, how)
     if gaps:
         samples[resample_mask(missing, signal.rate_hz, how.rate_hz, samples.shape[1])] = np.nan
     return replace(
@@ -75,39 +71,95 @@ def preprocess(signal: Signal, how: Preprocessing) -> Signal:
     )
 
 
+def filter_both_ways(samples: NDArray[np.float32], how: Preprocessing) -> NDArray[np.float32]:
+    """`how`'s filters over [C, T] forwards and backwards, as `scipy.signal.sosfiltfilt` runs them.
+
+    That function works out the filter's steady state at every call, which takes more than half of
+    its time on a 10-s ECG; here it is worked out once.
+    """
+    designed = _sections(how)
+    if designed is None or samples.shape[1] < 2:
+        return samples
+    sos, steady = designed
+    # Two seconds of reflection outlast the transient of the slowest usual high-pass (0.5 Hz).
+    pad = min(samples.shape[1] - 1, round(2 * how.rate_hz))
+    out = np.pad(samples, ((0, 0), (pad, pad)), mode="reflect", reflect_type="odd").astype(
+        np.float64
+    )
+    for _ in range(2):
+        out = dsp.sosfilt(sos, out, axis=1, zi=steady * out[:, :1])[0][:, ::-1]
+    return out[:, pad : out.shape[1] - pad].astype(np.float32)
+
+
 @lru_cache
-def _filter(how: Preprocessing) -> NDArray[np.float64] | None:
-    """Second-order sections of the high- and low-pass in series, or None."""
+def _sections(how: Preprocessing) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Second-order sections [S, 6] of the high- and low-pass in series, and the state [S, 1, 2]
+    that each is in after an endless row of ones; None for no filter."""
     stages = []
     if how.highpass_hz is not None:
         stages.append(dsp.butter(how.order, how.highpass_hz, "high", fs=how.rate_hz, output="sos"))
     if how.lowpass_hz is not None:
         stages.append(dsp.butter(how.order, how.lowpass_hz, "low", fs=how.rate_hz, output="sos"))
-    return np.concatenate(stages) if stages else None
+    if not stages:
+        return None
+    sos = np.concatenate(stages)
+    return sos, dsp.sosfilt_zi(sos)[:, None, :]
 
 
 def resample(samples: NDArray[np.float32], rate_hz: float, to_hz: float) -> NDArray[np.float32]:
-    """Band-limited resampling of [C, T] with soxr; the ends are extended by odd reflection.
+    """Band-limited resampling of [C, T] in one Fourier transform; the ends are extended.
 
-    soxr takes what lies outside a signal for zero: the step to it would ring far into an ECG that
-    is off its baseline there. Half a second of reflection that fades to zero leaves no step.
+    The response is that of soxr's HQ quality: 0.99 at 0.93 of the lower Nyquist frequency, half at
+    0.957, 0.001 at 0.99. For 12 leads of 10 s from 500 to 100 Hz, soxr takes 1 ms and more, this
+    0.25 ms (one core of a shared x86 machine).
     """
     if rate_hz == to_hz or samples.shape[1] == 0:
         return samples
     length = max(1, round(samples.shape[1] * to_hz / rate_hz))
     if samples.shape[1] == 1:
         return np.repeat(samples, length, axis=1)
-    ratio = Fraction(to_hz / rate_hz).limit_denominator(10_000)
-    step = ratio.denominator
-    pad = min(step * max(1, round(rate_hz / 2 / step)), (samples.shape[1] - 1) // step * step)
-    if pad:
-        samples = np.pad(samples, ((0, 0), (pad, pad)), mode="reflect", reflect_type="odd")
-        fade = np.sin(np.linspace(0, np.pi / 2, pad, endpoint=False, dtype=np.float32)) ** 2
-        samples[:, :pad] *= fade
-        samples[:, -pad:] *= fade[::-1]
-    out = soxr.resample(np.ascontiguousarray(samples.T), rate_hz, to_hz, quality="HQ").T
-    first = pad * ratio.numerator // step
-    return np.ascontiguousarray(out[:, first : first + length], np.float32)
+    ratio = rational(to_hz / rate_hz)
+    # The transform takes the signal for periodic. Half a second of reflection that fades to zero
+    # joins its ends without a step, which would ring far into an ECG that is off its baseline.
+    padded, before = extended(samples, round(rate_hz / 2), ratio.denominator)
+    fade = np.sin(np.linspace(0, np.pi / 2, before, endpoint=False, dtype=np.float32)) ** 2
+    padded[:, :before] *= fade
+    last = before + samples.shape[1]
+    padded[:, last : last + before] *= fade[::-1]
+    padded[:, last + before :] = 0
+    new = padded.shape[1] * ratio.numerator // ratio.denominator
+    gain = _gain(padded.shape[1], new)
+    spectrum = fft.rfft(padded, axis=1)[:, : len(gain)] * gain
+    first = before * ratio.numerator // ratio.denominator
+    return np.ascontiguousarray(fft.irfft(spectrum, new, axis=1)[:, first : first + length])
+
+
+@lru_cache(maxsize=4)
+def _gain(old: int, new: int) -> NDArray[np.float32]:
+    """What each frequency of `old` samples is multiplied by, up to the lower Nyquist frequency."""
+    bins = min(old, new) // 2 + 1
+    # Fitted to soxr's response to tones, which it follows within 0.001 from 500 to 100 Hz.
+    edge = (np.arange(bins) / (min(old, new) / 2) - 0.95686) / 0.0162
+    gain: NDArray[np.float64] = special.erfc(edge + 0.0195 * edge**3) * (new / old / 2)
+    return gain.astype(np.float32)
+
+
+@lru_cache
+def rational(ratio: float) -> Fraction:
+    """The ratio of two rates in whole numbers."""
+    return Fraction(ratio).limit_denominator(10_000)
+
+
+def extended(samples: NDArray[np.float32], pad: int, step: int) -> tuple[NDArray[np.float32], int]:
+    """[C, T] with about `pad` samples of odd reflection at each end, and how many stand before it.
+
+    That is a multiple of `step`, and so is the new length, which a Fourier transform is fast at.
+    """
+    before = step * max(1, round(pad / step))
+    time = samples.shape[1]
+    whole = step * fft.next_fast_len(-(-(time + 2 * before) // step), real=True)
+    around = (before, whole - time - before)
+    return np.pad(samples, ((0, 0), around), mode="reflect", reflect_type="odd"), before
 
 
 def resample_mask(

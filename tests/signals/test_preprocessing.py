@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import signal as dsp
 
 from biofm.signals import Preprocessing, Signal, preprocess
-from biofm.signals.preprocessing import resample_mask
+from biofm.signals.preprocessing import filter_both_ways, resample, resample_mask
 
 rates_hz = st.sampled_from([32.0, 62.5, 64.0, 100.0, 125.0, 128.0, 250.0, 257.0, 360.0, 500.0])
 
@@ -88,6 +89,43 @@ def test_the_filters_do_not_move_a_beat() -> None:
     assert peak == round(9.8 * 250)
     # Zero phase: a symmetric beat stays symmetric.
     np.testing.assert_allclose(out[peak - 200 : peak], out[peak + 200 : peak : -1], atol=1e-4)
+
+
+@pytest.mark.parametrize(("rate_hz", "to_hz"), [(500, 100), (500, 250), (100, 250), (257, 100)])
+def test_resampling_equals_a_long_fir_filter(rate_hz: int, to_hz: int) -> None:
+    # Noise fills the transition band as well: what soxr's HQ does there is a Kaiser window, too.
+    samples = np.random.default_rng(3).normal(size=(3, 10 * rate_hz)).astype(np.float32)
+    divisor = np.gcd(rate_hz, to_hz)
+    up, down = to_hz // divisor, rate_hz // divisor
+    lower_hz, dense_hz = min(rate_hz, to_hz) / 2, up * rate_hz
+    taps = 2 * round(54 * dense_hz / lower_hz) + 1  # falls between 0.913 and 1 · lower_hz
+    fir: Any = dsp.firwin(taps, 0.9569 * lower_hz, window=("kaiser", 15.0), fs=dense_hz)
+    slow = dsp.resample_poly(samples, up, down, axis=1, window=fir)
+    fast = resample(samples, rate_hz, to_hz)
+    assert fast.shape == slow.shape
+    middle = slice(to_hz, -to_hz)
+    assert rms((fast - slow)[:, middle]) < 1e-3 * rms(slow[:, middle])
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        Preprocessing(100, 0.5, 40),
+        Preprocessing(250, highpass_hz=0.67),
+        Preprocessing(100, None, 30),
+    ],
+)
+def test_the_filters_equal_sosfiltfilt_up_to_the_ends(how: Preprocessing) -> None:
+    noise = np.random.default_rng(4).normal(5, 1, size=(3, round(7 * how.rate_hz)))
+    sos = []
+    if how.highpass_hz is not None:
+        sos.append(dsp.butter(how.order, how.highpass_hz, "high", fs=how.rate_hz, output="sos"))
+    if how.lowpass_hz is not None:
+        sos.append(dsp.butter(how.order, how.lowpass_hz, "low", fs=how.rate_hz, output="sos"))
+    slow = dsp.sosfiltfilt(np.concatenate(sos), noise, axis=1, padlen=round(2 * how.rate_hz))
+    fast = filter_both_ways(noise.astype(np.float32), how)
+    assert fast.dtype == np.float32
+    np.testing.assert_allclose(fast, slow, atol=1e-5)
 
 
 @given(st.integers(0, 2**32 - 1))
