@@ -29,7 +29,7 @@ SYNTHETIC = (
 
 def versions() -> dict[str, str]:
     """Versions of all that decides the bytes of a shard."""
-    libraries = ("numpy", "scipy", "soxr", "webdataset", "polars")
+    libraries = ("numpy", "scipy", "webdataset", "polars")
     return {"biofm": __version__} | {name: version(name) for name in libraries}
 
 
