@@ -79,7 +79,8 @@ def fit(training: Training, progress: Progress, resume_from: Path | None) -> Pro
                 progress.step_in_epoch += 1
                 t.meter.windows += optim.global_batch
                 bar.update()
-                due = progress.step % t.run.checkpoint_every == 0
+                # At an epoch's end the checkpoint waits for the validation, which belongs to it.
+                due = at_checkpoint(t, progress) and progress.step_in_epoch < steps_per_epoch
                 if progress.step % t.run.log_every == 0 or due or leave:
                     log_steps(t, progress, losses, lr, norm, bar)
                 if due or leave:
@@ -92,7 +93,8 @@ def fit(training: Training, progress: Progress, resume_from: Path | None) -> Pro
                 log_steps(t, progress, losses, lr, norm, bar)
             if progress.epoch % t.run.validate_every == 0 or progress.epoch == optim.epochs:
                 validate(t, model, progress, bar)
-        save(t, progress)
+            if at_checkpoint(t, progress) or progress.epoch == optim.epochs:
+                save(t, progress)
         return finish(t, progress, bar, "FINISHED")
     except BaseException:
         if t.tracker is not None:
@@ -101,6 +103,11 @@ def fit(training: Training, progress: Progress, resume_from: Path | None) -> Pro
     finally:
         stop.restore()
         bar.close()
+
+
+def at_checkpoint(t: Training, progress: Progress) -> bool:
+    """Whether a checkpoint is due at this step."""
+    return progress.step % t.run.checkpoint_every == 0
 
 
 def epoch_batches(t: Training, progress: Progress) -> Iterable[list[Batch]]:
