@@ -14,7 +14,7 @@ from ..shards.reader import DataConfig
 class OptimConfig:
     """AdamW with a linear warm-up and a cosine decay to zero."""
 
-    lr: float = 7e-4
+    lr: float = 1e-3
     """Learning rate at the end of the warm-up."""
     weight_decay: float = 0.05
     """Decay of weight matrices; biases, norms and embeddings have none."""
@@ -22,11 +22,11 @@ class OptimConfig:
     """AdamW's moments."""
     clip_norm: float = 1.0
     """Largest norm of the gradient."""
-    global_batch: int = 16
+    global_batch: int = 32
     """Windows in one optimizer step, over all processes and accumulated micro-batches."""
     micro_batch: int | None = None
     """Windows in one forward pass of one process; null for global_batch / processes (no accumulation)."""
-    epochs: int = 12
+    epochs: int = 14
     """Passes over the training windows."""
     warmup_epochs: float = 1.0
     """Length of the warm-up."""

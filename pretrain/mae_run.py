@@ -22,8 +22,8 @@ class Config:
 
     data: DataConfig = DataConfig(shards=(TWIN,))
     """Shards and windows; the default is the synthetic twin, made where it is not there."""
-    model: EncoderConfig = EncoderConfig(size="mini", patch=PatchConfig(samples=10))
-    """The encoder; the default learns on a laptop."""
+    model: EncoderConfig = EncoderConfig(size="mini", patch=PatchConfig(samples=20))
+    """The encoder; the default learns on a laptop in minutes."""
     objective: MAEConfig = MAEConfig(decoder=DecoderConfig(dim=128, depth=2, heads=4))
     """Masking, targets and decoder."""
     optim: OptimConfig = field(default_factory=OptimConfig)
