@@ -134,6 +134,7 @@ def step(
     """One optimizer step: (this rank's share of the step's loss, gradient norm, whether to leave)."""
     accelerator = t.accelerator
     batches = [b.to(accelerator.device) for b in micro_batches]
+    # An nn.Module does not say that objectives have `count` (objectives/base.py does).
     counts = torch.stack([t.objective.count(b) for b in batches]).sum()  # type: ignore[operator]
     agreed = total(accelerator, torch.stack([counts, counts.new_tensor(float(stop.came))]))
     # Data-parallel wrappers average gradients over ranks; times ranks over the count of all of them, that

@@ -10,6 +10,8 @@ from biofm.models.tokenizer import PatchConfig, moments
 from biofm.signals import LEADS_12, MISSING
 from biofm.signals.windows import Windows
 
+# Parametrized values are plain strings, which mypy does not take for a config's Literal: hence the
+# ignores below.
 SPANS = ("lead", "all")
 
 
