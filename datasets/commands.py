@@ -8,5 +8,5 @@ from .registry import SOURCES, source
 def list_sources() -> None:
     """The sources that `biofm shards build` reads, with their licences."""
     for name in sorted(SOURCES):
-        found = source(name)
-        print(f"{name:12}{found.title} ({found.licence})")
+        about = source(name).about()
+        print(f"{name:16}{about.title} ({about.licence})")

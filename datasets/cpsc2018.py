@@ -25,7 +25,7 @@ import scipy.io
 from numpy.typing import NDArray
 
 from ..signals import LEADS_12, Recording, Signal
-from .registry import RecordError, RecordRef
+from .registry import About, RecordError, RecordRef
 from .subjects import age_years, sex_named
 from .tree import find_folders
 from .wfdb16 import comment_fields, read_wfdb
@@ -60,8 +60,18 @@ class CPSC2018:
     """The training set of the China Physiological Signal Challenge 2018, in either form."""
 
     name = "cpsc2018"
-    title = "China Physiological Signal Challenge 2018, training set"
-    licence = "CC BY 4.0 (as part of the PhysioNet/CinC Challenges 2020 and 2021)"
+
+    def about(self, roots: Sequence[Path] = ()) -> About:
+        """What CPSC2018 is."""
+        return About(
+            title="China Physiological Signal Challenge 2018, training set",
+            licence="CC BY 4.0 (as part of the PhysioNet/CinC Challenges 2020 and 2021)",
+            access="open (PhysioNet, in the Challenges)",
+            signals="12-lead ECG, 6 to 144 s, 500 Hz",
+            labels="9 rhythm and morphology classes",
+            subjects="no patient key was published: each of the 6,877 records is its own subject",
+            citation="Liu et al., J Med Imaging Health Inform 8:1368 (2018), doi:10.1166/jmihi.2018.2442",
+        )
 
     def find(self, roots: Sequence[Path]) -> list[RecordRef]:
         """Every record in the folders or in `REFERENCE.csv`, sorted; its files may be missing.

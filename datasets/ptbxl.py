@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 import polars as pl
 
 from ..signals import LEADS_12, Recording
-from .registry import RecordError, RecordRef
+from .registry import About, RecordError, RecordRef
 from .subjects import age_years, sex_named
 from .tree import find_folders
 from .wfdb16 import read_wfdb
@@ -39,8 +39,18 @@ class PTBXL:
     """PTB-XL at 500 Hz, or at 100 Hz where a root has only that; `records` asks for one of them."""
 
     name = "ptbxl"
-    title = "PTB-XL, a large publicly available electrocardiography dataset"
-    licence = "CC BY 4.0"
+
+    def about(self, roots: Sequence[Path] = ()) -> About:
+        """What PTB-XL is."""
+        return About(
+            title="PTB-XL, a large publicly available electrocardiography dataset",
+            licence="CC BY 4.0",
+            access="open (PhysioNet)",
+            signals="12-lead ECG, 10 s, 500 and 100 Hz",
+            labels="71 SCP-ECG statements with likelihoods, in 6 label sets",
+            subjects="18,869 patients by `patient_id`; 21,799 records, 10 official folds by patient",
+            citation="Wagner et al., Sci Data 7:154 (2020), doi:10.1038/s41597-020-0495-6",
+        )
 
     def __init__(self, records: Records | None = None) -> None:
         self.records = records

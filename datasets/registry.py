@@ -20,6 +20,8 @@ class RecordRef:
     """A record found but not read: enough to plan splits and shards before a signal is opened.
 
     `facts` holds what `read` needs from the source's tables (labels, age, sex); it must pickle.
+    `subject_known` is False where nothing says whose recording it is: `subject` is then made up for
+    this one alone, and a build that splits by it must be told that people may leak.
     """
 
     record: str
@@ -27,6 +29,25 @@ class RecordRef:
     path: Path
     fold: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    subject_known: bool = True
+
+
+@dataclass(frozen=True)
+class About:
+    """What a person wants to know of a source before using it; a row of `docs/datasets.md`.
+
+    `access` says how one comes by it, `signals` the channels with their rates, `labels` what is
+    labelled, `subjects` how many there are and by what a subject is known, `citation` the paper or
+    page to cite.
+    """
+
+    title: str
+    licence: str
+    access: str
+    signals: str
+    labels: str
+    subjects: str
+    citation: str
 
 
 class Source(Protocol):
@@ -34,8 +55,10 @@ class Source(Protocol):
 
     name: str
     """As in `biofm shards build <name>`; lower case, no dots or dashes."""
-    title: str
-    licence: str
+
+    def about(self, roots: Sequence[Path] = ()) -> About:
+        """What the source is; the roots matter only where they describe themselves."""
+        ...
 
     def find(self, roots: Sequence[Path]) -> list[RecordRef]:
         """Every record below the roots, sorted by record id, without reading a signal.
@@ -46,11 +69,18 @@ class Source(Protocol):
         ...
 
     def read(self, ref: RecordRef) -> Recording:
-        """One record in physical units, at its own rate. Raises `RecordError` if it is unusable."""
+        """One record in physical units, at its own rate. Raises `RecordError` if it is unusable.
+
+        Its `dataset` is where the recording first came from, so that the same recording has one name
+        in every collection that holds it.
+        """
         ...
 
     def label_sets(self, roots: Sequence[Path]) -> dict[str, dict[str, list[str]]]:
-        """Label set → class → the codes in `Recording.labels` that stand for it."""
+        """Label set → class → the codes of labels and annotations that stand for it.
+
+        A measured quantity is a class of its own code (`{"pressure": {"SBP": ["SBP"]}}`).
+        """
         ...
 
 

@@ -71,7 +71,8 @@ def build(
         with write_aside(out / INDEX) as aside:
             index.write_parquet(aside)
         manifest = make_manifest(
-            found,
+            name,
+            found.about(roots),
             plan,
             config,
             terms,

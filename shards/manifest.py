@@ -12,7 +12,7 @@ import polars as pl
 
 from .. import __version__
 from ..configuration import to_dict
-from ..datasets.registry import RecordRef, Source
+from ..datasets.registry import About, RecordRef
 from .configuration import BuildConfig
 from .index import SPLITS
 from .plan import Plan
@@ -47,7 +47,8 @@ def build_terms(name: str, refs: Sequence[RecordRef], config: BuildConfig) -> di
 
 
 def make_manifest(
-    source: Source,
+    name: str,
+    about: About,
     plan: Plan,
     config: BuildConfig,
     terms: dict[str, Any],
@@ -62,9 +63,9 @@ def make_manifest(
     bad = sorted(pair for shard in shards for pair in shard.bad)
     return {
         "format": FORMAT,
-        "dataset": source.name,
-        "title": ("SYNTHETIC twin of " if synthetic else "") + source.title,
-        "licence": source.licence if not synthetic else "none needed: computed, not recorded",
+        "dataset": name,
+        "title": ("SYNTHETIC twin of " if synthetic else "") + about.title,
+        "licence": about.licence if not synthetic else "none needed: computed, not recorded",
         "synthetic": synthetic,
         "notice": SYNTHETIC if synthetic else "",
         "versions": versions(),

@@ -2,6 +2,7 @@
 
 from .preprocessing import Preprocessing, preprocess
 from .quantization import quantize
+from .series import Series, on_grid
 from .types import MISSING, Annotation, Recording, Signal
 from .vocabulary import LEADS_12, channel_id, channel_named
 
@@ -11,9 +12,11 @@ __all__ = [
     "Annotation",
     "Preprocessing",
     "Recording",
+    "Series",
     "Signal",
     "channel_id",
     "channel_named",
+    "on_grid",
     "preprocess",
     "quantize",
 ]

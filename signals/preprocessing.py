@@ -32,6 +32,8 @@ class Preprocessing:
     """Cut-off of the Butterworth low-pass in Hz, below half the rate; null for none."""
     order: int = 5
     """Order of each Butterworth filter, in one direction."""
+    longest_gap_s: float | None = None
+    """Of unevenly sampled series: a longer gap stays missing; null for five median intervals."""
 
     def __post_init__(self) -> None:
         if not self.rate_hz > 0:
@@ -44,6 +46,8 @@ class Preprocessing:
                 )
         if self.order < 1:
             raise ValueError(f"order must be at least 1, not {self.order}")
+        if self.longest_gap_s is not None and not self.longest_gap_s > 0:
+            raise ValueError(f"longest_gap_s must be above 0 s, or null, not {self.longest_gap_s}")
 
 
 def preprocess(signal: Signal, how: Preprocessing) -> Signal:

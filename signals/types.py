@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .vocabulary import channel_id, unit
+
+if TYPE_CHECKING:
+    from .series import Series
 
 MISSING = -32768
 """The int16 value of a missing sample, in WFDB's format 16 and in our shards alike."""
@@ -97,11 +100,16 @@ class Signal:
 
 @dataclass(frozen=True)
 class Annotation:
-    """Something in a recording: a sleep epoch, a beat, a rhythm, a window's heart rate."""
+    """Something in a recording: a sleep epoch, a beat, a rhythm, a window's heart rate.
+
+    `code` is `<kind>:<what>` for a class (`stage:N2`, `beat:V`, `rhythm:AFIB`), and the kind alone
+    for a number (`hr`, `sbp`), which is then in `value`, in the unit of its kind (bpm, mmHg).
+    """
 
     onset_s: float
     duration_s: float
     code: str
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -109,20 +117,24 @@ class Recording:
     """One recording of one subject: what a reader yields.
 
     `subject` is unique across datasets (`ptbxl-11275`): splits and leakage checks compare it as it
-    is. `labels` maps a source's own codes to a value (PTB-XL: likelihood 0–100; others: 100). `age`
-    is in years; 90 stands for every age above 89. Names, birth dates and recording dates are never
-    kept.
+    is. `series` are its unevenly sampled signals. `labels` maps a source's own codes to a value
+    (PTB-XL: likelihood 0–100; other classes: 100; a measured quantity: its number). `age` is in
+    years; 90 stands for every age above 89. Names, birth dates and recording dates are never kept:
+    `private` holds those that the files do show, so that the build can prove that they are not in
+    its output.
     """
 
     dataset: str
     record: str
     subject: str
-    signals: tuple[Signal, ...]
+    signals: tuple[Signal, ...] = ()
     labels: Mapping[str, float] = field(default_factory=dict)
     annotations: tuple[Annotation, ...] = ()
     age: float | None = None
     sex: str | None = None
     fold: int | None = None
+    series: tuple[Series, ...] = ()
+    private: tuple[str, ...] = field(default=(), repr=False)
 
     def signal(self, modality: str) -> Signal:
         """The only signal of `modality`. Raises `KeyError` when there is none or more than one."""

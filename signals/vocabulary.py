@@ -18,6 +18,8 @@ UNITS: dict[str, str] = {
     "emg": "uV",
     "bp": "mmHg",
     "counts": "counts",
+    "eda": "uS",
+    "temp": "degC",
 }
 """Modality → the one physical unit it is kept in."""
 
@@ -36,8 +38,44 @@ CHANNELS: tuple[tuple[str, str], ...] = (
     ("spo2", "spo2"),
     ("bp", "abp"),
     ("counts", "counts"),
+    ("ecg", "chest"),
+    ("ppg", "red"),
+    ("ppg", "green"),
+    ("ppg", "blue"),
+    ("ppg", "infrared"),
+    ("acc", "chest_x"),
+    ("acc", "chest_y"),
+    ("acc", "chest_z"),
+    ("hr", "dhr"),
+    ("resp", "flow"),
+    ("resp", "pressure"),
+    ("resp", "thermistor"),
+    ("eeg", "Fz-Cz"),
+    ("eeg", "Cz-Oz"),
+    ("eeg", "C4-M1"),
+    ("eeg", "C3-M2"),
+    ("eeg", "F3-M2"),
+    ("eeg", "F4-M1"),
+    ("eeg", "O1-M2"),
+    ("eeg", "O2-M1"),
+    ("eeg", "Fpz-Cz"),
+    ("eeg", "Pz-Oz"),
+    ("eog", "left"),
+    ("eog", "right"),
+    ("emg", "chin"),
+    ("emg", "leg"),
+    ("emg", "trapezius"),
+    ("counts", "steps"),
+    ("eda", "wrist"),
+    ("eda", "chest"),
+    ("temp", "wrist"),
+    ("temp", "chest"),
 )
-"""Position in this table is the channel's id. Append only."""
+"""Position in this table is the channel's id. Append only.
+
+`ecg chest` is a single chest lead of unstated axis; `acc x y z` is worn at the wrist; `hr dhr` is the
+oximeter's beat-to-beat rate beside its averaged `hr`; `counts steps` are steps in an interval.
+"""
 
 ALIASES: dict[str, dict[str, str]] = {
     # MLII is the modified limb lead II of the MIT-BIH recordings; EKG is MESA's single lead (a

@@ -1,17 +1,16 @@
-"""A synthetic tree in the layout of CPSC2018: the original structs, or the Challenge's copy."""
+"""A synthetic tree in the original layout of CPSC2018."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from ...signals import LEADS_12
 from .conditions import Plan, State, plan_cohort
-from .recording import RATE_HZ, microvolts, record, truth_of
-from .wfdb_files import NOTICE, write_matlab_4, write_matlab_struct
+from .layouts import Shown, Truth
+from .recording import microvolts, record, truth_of
+from .wfdb_files import write_matlab_struct
 
 CLASSES: dict[str, tuple[int, str]] = {
     "normal": (1, "426783006"),
@@ -57,36 +56,26 @@ def classes_of(state: State) -> list[str]:
     return [c for c in shown if c in CLASSES and c != "normal"] or ["normal"]
 
 
-def write(
-    folder: Path, plans: Iterable[Plan], records: int, seed: int, *, challenge_copy: bool
-) -> list[dict[str, object]]:
-    """Write the tree of `records` recordings into `folder`; returns the rows of the truth table."""
-    truth: list[dict[str, object]] = []
+def write(folder: Path, records: int, seed: int, shown: Shown) -> list[Truth]:
+    """Write the tree of so many recordings into `folder`; returns the rows of the truth table."""
+    truth: list[Truth] = []
     references: dict[Path, list[list[object]]] = {}
-    for made_plan in plans:
+    for made_plan in shown(plan(records, seed)):
         made = record(made_plan, seed)
         subject = made_plan.subject
         name = f"A{made_plan.index + 1:04d}"
         classes = classes_of(made_plan.state)
         samples = microvolts(made.leads_mv)
         sex = "Female" if subject.female else "Male"
-        if challenge_copy:
-            stem = folder / "WFDB_CPSC2018" / name
-            stem.parent.mkdir(exist_ok=True)
-            codes = ",".join(CLASSES[c][1] for c in classes)
-            comments = [f"Age: {subject.age}", f"Sex: {sex}", f"Dx: {codes}"]
-            comments += ["Rx: Unknown", f"Hx: {NOTICE}", "Sx: Unknown"]
-            write_matlab_4(stem, samples, RATE_HZ, LEADS_12, comments)
-        else:
-            # The real records lie in three folders of about a third each.
-            part = folder / f"TrainingSet{made_plan.index * 3 // records + 1}"
-            part.mkdir(exist_ok=True)
-            data_mv = samples.astype(np.float64) / 1000
-            age = np.array([[float(subject.age)]])
-            write_matlab_struct(part / f"{name}.mat", {"sex": sex, "age": age, "data": data_mv})
-            numbers: list[object] = [CLASSES[c][0] for c in classes[:3]]
-            row = [name, *numbers, *[""] * (3 - len(numbers))]
-            references.setdefault(part, []).append(row)
+        # The real records lie in three folders of about a third each.
+        part = folder / f"TrainingSet{made_plan.index * 3 // records + 1}"
+        part.mkdir(exist_ok=True)
+        data_mv = samples.astype(np.float64) / 1000
+        age = np.array([[float(subject.age)]])
+        write_matlab_struct(part / f"{name}.mat", {"sex": sex, "age": age, "data": data_mv})
+        numbers: list[object] = [CLASSES[c][0] for c in classes[:3]]
+        row = [name, *numbers, *[""] * (3 - len(numbers))]
+        references.setdefault(part, []).append(row)
         truth.append(truth_of(made, name))
     for part, rows in references.items():
         with (part / "REFERENCE.csv").open("w", newline="", encoding="utf-8") as file:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from .conditions import CONDITIONS, Plan, plan_cohort
+from .layouts import Shown, Truth
 from .recording import RATE_HZ, Simulated, microvolts, record, truth_of
 from .statements import statement_rows
 from .wfdb_files import write_format_16
@@ -151,12 +151,10 @@ def table_row(made: Simulated, ecg_id: int, rng: np.random.Generator) -> dict[st
     return row
 
 
-def write(
-    folder: Path, plans: Iterable[Plan], ids: Iterable[int], seed: int
-) -> list[dict[str, object]]:
-    """Write the tree into `folder`; returns the rows of the truth table."""
+def write(folder: Path, records: int, seed: int, shown: Shown) -> list[Truth]:
+    """Write the tree of so many recordings into `folder`; returns the rows of the truth table."""
     rows, truth = [], []
-    for made_plan, ecg_id in zip(plans, ids, strict=True):
+    for made_plan, ecg_id in zip(shown(plan(records, seed)), ecg_ids(records, seed), strict=True):
         made = record(made_plan, seed)
         rng = np.random.default_rng([seed, 4, made_plan.index])
         rows.append(table_row(made, int(ecg_id), rng))

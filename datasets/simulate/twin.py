@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import polars as pl
 from tqdm import tqdm
 
 from ...files import folder_aside
-from . import cpsc_tree, ptbxl_tree
+from .layouts import LAYOUTS
 
 MARKER = "SYNTHETIC.md"
 TRUTH = "truth.parquet"
-MAX_RECORDS = {"ptbxl": 90_000, "cpsc2018": 9_999}
-"""More would not fit the ids: five digits with gaps, and A0001 to A9999."""
 
 
 def simulate(
-    layout: Literal["ptbxl", "cpsc2018"],
+    layout: str,
     out: Path,
     *,
-    records: int = 1000,
+    records: int | None = None,
     seed: int = 0,
-    challenge_copy: bool = False,
     progress: bool = True,
 ) -> Path:
     """Write a synthetic data set, so that every stage can be tried with no download.
@@ -32,12 +30,11 @@ def simulate(
     planted in every record) and `SYNTHETIC.md`. The same arguments give the same bytes.
 
     Args:
-        layout: whose layout: ptbxl (10-s records at 100 and 500 Hz) or cpsc2018 (6–60 s at 500 Hz).
+        layout: whose layout: the name of a source, as `biofm datasets list` shows them.
         out: folder to write; it must not exist or be empty.
-        records: number of recordings.
+        records: number of recordings (ECGs, nights, people: what the layout counts); null for its
+            usual number.
         seed: everything is drawn from it.
-        challenge_copy: write cpsc2018 as the PhysioNet Challenges distribute it (WFDB header and
-            MATLAB v4) and not as the original MATLAB structs.
         progress: show a progress bar.
 
     Returns:
@@ -45,30 +42,29 @@ def simulate(
 
     Raises:
         FileExistsError: `out` holds something already.
-        ValueError: an unknown layout, or a number or option that it does not have.
+        ValueError: an unknown layout, or a number that it does not have.
     """
-    if layout not in MAX_RECORDS:
-        raise ValueError(f"unknown layout {layout!r}; known: {', '.join(MAX_RECORDS)}")
-    if not 1 <= records <= MAX_RECORDS[layout]:
-        raise ValueError(f"records must be 1 to {MAX_RECORDS[layout]} for {layout}, not {records}")
+    if layout not in LAYOUTS:
+        raise ValueError(f"unknown layout {layout!r}; known: {', '.join(sorted(LAYOUTS))}")
+    made = LAYOUTS[layout]
+    count = made.usual if records is None else records
+    if not 1 <= count <= made.most:
+        raise ValueError(f"records must be 1 to {made.most} for {layout}, not {count}")
     if seed < 0:
         raise ValueError(f"seed must be 0 or more, not {seed}")
-    if challenge_copy and layout != "cpsc2018":
-        raise ValueError(f"challenge_copy is a form of cpsc2018; {layout} has only one")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FileExistsError(
             f"{out} exists and is not an empty folder: the twin never writes over anything; "
             "name a new folder, or remove this one first"
         )
-    plans = (ptbxl_tree if layout == "ptbxl" else cpsc_tree).plan(records, seed)
+
+    def shown(items: Iterable[Any]) -> Iterable[Any]:
+        return tqdm(items, desc=f"simulate {layout}", unit=made.unit, disable=not progress)
+
     with folder_aside(out, durable=False) as folder:
-        (folder / MARKER).write_text(notice(layout, records, seed), encoding="utf-8", newline="\n")
-        bar = tqdm(plans, desc=f"simulate {layout}", unit="record", disable=not progress)
-        if layout == "ptbxl":
-            truth = ptbxl_tree.write(folder, bar, ptbxl_tree.ecg_ids(records, seed), seed)
-        else:
-            truth = cpsc_tree.write(folder, bar, records, seed, challenge_copy=challenge_copy)
-        pl.DataFrame(truth).write_parquet(folder / TRUTH)
+        (folder / MARKER).write_text(notice(layout, count, seed), encoding="utf-8", newline="\n")
+        truth = made.writer()(folder, count, seed, shown)
+        pl.DataFrame(truth, infer_schema_length=None).write_parquet(folder / TRUTH)
     return out
 
 
@@ -90,9 +86,9 @@ Use it to try the software. Do not report figures on it as results on {layout}, 
 model for people on it alone.
 
 - layout: {layout}
-- records: {records}
+- recordings: {records}
 - seed: {seed}
-- planted in every record: `truth.parquet`
-- how: a dipole of Gaussians in cardiac phase (McSharry 2003, Sameni 2007) seen through Dower's
-  matrix
+- planted in every one: `truth.parquet`
+- how: ECG is a dipole of Gaussians in cardiac phase (McSharry 2003, Sameni 2007) seen through
+  Dower's matrix; pulse waves, breathing, sleep and movement are drawn to fit the same heart beats
 """

@@ -23,7 +23,7 @@ import webdataset
 
 from biofm.cli import main
 from biofm.configuration import CONFIGS, parse
-from biofm.datasets.registry import RecordError, RecordRef
+from biofm.datasets.registry import About, RecordError, RecordRef
 from biofm.datasets.simulate import simulate
 from biofm.shards import build as build_module
 from biofm.shards import writing
@@ -50,8 +50,9 @@ class Tiny:
     """A source made in memory: records of chosen folds, and what is to go wrong with which."""
 
     name = "tiny"
-    title = "Tiny"
-    licence = "CC0"
+
+    def about(self, roots: Sequence[Path] = ()) -> About:
+        return About("Tiny", "CC0", "none", "ecg", "none", "few", "none")
 
     def __init__(
         self, folds: Sequence[int | None], length_s: float = 10.0, bad: Sequence[str] = ()

@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from biofm.cli import main
-from biofm.datasets.registry import RecordRef
+from biofm.datasets.registry import About, RecordRef
 from biofm.files import sha256
 from biofm.shards import build as build_module
 from biofm.shards import writing
@@ -51,8 +51,8 @@ class One:
 class Made:
     """A source made in memory."""
 
-    title = "Made"
-    licence = "CC0"
+    def about(self, roots: Sequence[Path] = ()) -> About:
+        return About("Made", "CC0", "none", "ecg", "none", "few", "none")
 
     def __init__(self, ones: Sequence[One], name: str = "made") -> None:
         self.ones, self.name = list(ones), name

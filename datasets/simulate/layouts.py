@@ -1,0 +1,48 @@
+"""The layouts that the twin is written in: one module each, one row here."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+Truth: TypeAlias = dict[str, Any]
+"""A row of `truth.parquet`: what was planted in a recording."""
+
+
+class Shown(Protocol):
+    """Hands on what it is given, and shows how far one is: a progress bar."""
+
+    def __call__(self, items: Iterable[Any], /) -> Iterable[Any]: ...
+
+
+class Writer(Protocol):
+    """A layout's `write`: the tree of so many recordings into `folder`; the rows of the truth.
+
+    The same arguments must give the same bytes. It passes what it loops over through `shown`.
+    """
+
+    def __call__(self, folder: Path, records: int, seed: int, shown: Shown, /) -> list[Truth]: ...
+
+
+class Layout(NamedTuple):
+    """`module` of this folder has the `Writer`; what one `unit` is, how many by default and at most."""
+
+    module: str
+    unit: str
+    usual: int
+    most: int
+
+    def writer(self) -> Writer:
+        """The layout's writer."""
+        found: Writer = importlib.import_module(f"{__package__}.{self.module}").write
+        return found
+
+
+LAYOUTS: dict[str, Layout] = {
+    # Ids of five digits with gaps, and A0001 to A9999.
+    "ptbxl": Layout("ptbxl_tree", "record", 1000, 90_000),
+    "cpsc2018": Layout("cpsc_tree", "record", 1000, 9_999),
+}
+"""Source → its twin."""
