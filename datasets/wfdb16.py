@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from io import FileIO
 from pathlib import Path
@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..signals import MISSING, Signal, channel_named
+from ..signals.vocabulary import unit
 from .registry import RecordError
 from .wfdb_header import Header, SignalLine, Storage, read_header
 
@@ -35,8 +36,20 @@ OTHER_FORMATS: dict[str, tuple[int, int | None]] = {
 }
 """Format read through `wfdb` → bits a sample, and its missing value where that is not `MISSING`."""
 
-MILLIVOLTS: dict[str, float] = {"mv": 1.0, "uv": 1e-3}
-"""Lower-cased unit in a header → how many mV it is."""
+FACTORS: dict[str, dict[str, float]] = {
+    "mV": {"mv": 1.0, "uv": 1e-3},
+    "uV": {"uv": 1.0, "mv": 1e3},
+    "mmHg": {"mmhg": 1.0},
+    "bpm": {"bpm": 1.0},
+    "%": {"%": 1.0},
+    "g": {"g": 1.0},
+    "uS": {"us": 1.0},
+    "degC": {"degc": 1.0},
+}
+"""Unit of a modality → lower-cased unit in a header → how many of the former it is.
+
+A modality in arbitrary units (`au`) is not here: it takes a channel in whatever unit it has.
+"""
 
 AGAIN = "get the record's files again from the source"
 
@@ -46,7 +59,7 @@ class WfdbRecord:
     """A record as it is stored: `digital` int16 [C, T], `physical = (digital − baseline) / gain`.
 
     `digital` is a view whose time axis is not contiguous; `gain` is in digital units per unit of
-    `units`.
+    `units`; `private` are the words of its time and date, for `Recording.private` alone.
     """
 
     path: Path
@@ -57,6 +70,7 @@ class WfdbRecord:
     baseline: NDArray[np.float64]
     units: tuple[str, ...]
     comments: tuple[str, ...]
+    private: tuple[str, ...]
 
     def ecg(self, expected: Sequence[str] | None = None) -> Signal:
         """The channels as ECG in mV, named by the vocabulary: int16 with scale and offset, no copy.
@@ -76,16 +90,43 @@ class WfdbRecord:
                 f"{self.path}.hea: expected the {len(expected)} leads {list(expected)}, found "
                 f"{len(leads)}: {list(leads)} (missing: {absent}); {AGAIN}"
             )
+        return self._named("ecg", leads)
+
+    def signal(self, modality: str, channels: Mapping[str, str]) -> Signal:
+        """Some channels as one modality in its unit: name in the header → vocabulary channel.
+
+        Raises `RecordError` where a name is absent or stands for two channels, on a unit that is
+        not the modality's, and where no sample is there at all.
+        """
+        for name in channels:
+            if self.names.count(name) != 1:
+                raise RecordError(
+                    f"{self.path}.hea: expected one channel {name!r}, found {self.names.count(name)} "
+                    f"among {list(self.names)}; correct the header's channel names"
+                )
+        rows = [self.names.index(name) for name in channels]
+        chosen = replace(
+            self,
+            digital=self.digital[rows],
+            names=tuple(channels),
+            gain=self.gain[rows],
+            baseline=self.baseline[rows],
+            units=tuple(self.units[row] for row in rows),
+        )
+        return chosen._named(modality, tuple(channels.values()))
+
+    def _named(self, modality: str, channels: tuple[str, ...]) -> Signal:
+        """All channels as one modality, under those names."""
         # All samples can only be missing where the first one is: a cheap look spares the full one.
         if self.digital[0, 0] == MISSING and bool((self.digital == MISSING).all()):
             raise RecordError(f"{self.path}: every sample is missing (NaN); leave the record out")
-        scale = _millivolts(self.path, self.units) / self.gain
+        scale = _factors(self.path, modality, self.units) / self.gain
         try:
             return Signal(
-                "ecg",
+                modality,
                 self.digital,
                 self.rate_hz,
-                leads,
+                channels,
                 scale=scale.astype(np.float32),
                 offset=((0 - self.baseline) * scale).astype(np.float32),
             )
@@ -133,6 +174,7 @@ def read_wfdb(path: Path) -> WfdbRecord:
         baseline=np.array([kind.baseline for kind in stored], np.float64),
         units=tuple([kind.units for kind in stored]),
         comments=header.comments,
+        private=header.private,
     )
 
 
@@ -295,12 +337,15 @@ def _leads(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(channel_named("ecg", name) for name in names)
 
 
-def _millivolts(path: Path, units: tuple[str, ...]) -> NDArray[np.float64]:
-    """mV per unit of each channel [C]."""
-    unknown = [unit for unit in units if unit.lower() not in MILLIVOLTS]
+def _factors(path: Path, modality: str, units: tuple[str, ...]) -> NDArray[np.float64]:
+    """How many units of the modality each channel's unit is [C]."""
+    known = FACTORS.get(unit(modality))
+    if known is None:
+        return np.ones(len(units))
+    unknown = [name for name in units if name.lower() not in known]
     if unknown:
         raise RecordError(
-            f"{path}.hea: expected the units {sorted(MILLIVOLTS)} (upper or lower case) of an ECG, "
+            f"{path}.hea: expected the units {sorted(known)} (upper or lower case) of {modality}, "
             f"found {unknown}; correct the header"
         )
-    return np.array([MILLIVOLTS[unit.lower()] for unit in units])
+    return np.array([known[name.lower()] for name in units])

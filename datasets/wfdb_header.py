@@ -5,9 +5,9 @@
                   [initial [checksum [block [name]]]]]]]
     comment       # text
 
-Only what reading needs is kept: the time and date of a recording never are. A record name that ends
-in `.mat` is read as well (headers of the Challenge's Georgia set have one, and `wfdb` refuses
-them).
+The time and date of a recording (in either order: the Challenge's headers swap them) are kept as text
+only, so that a build can prove that they are not in its output. A record name that ends in `.mat` is
+read as well (headers of the Challenge's Georgia set have one, and `wfdb` refuses them).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _INTEGER = r"[+-]?\d{1,18}"
 _RECORD = re.compile(
     rf"""[-\w.]+ (?P<segments>/\d{{1,18}})? \s+ (?P<signals>\d{{1,18}})
     (?:\s+ (?P<rate>{_NUMBER}) (?:/{_NUMBER} (?:\({_NUMBER}\))?)?
-      (?:\s+ (?P<samples>\d{{1,18}}) (?:\s.*)? )? )?""",
+      (?:\s+ (?P<samples>\d{{1,18}}) (?P<when>\s.*)? )? )?""",
     re.VERBOSE | re.ASCII,
 )
 _FORMAT = re.compile(r"(\d{1,18})(?:x(\d{1,18}))?(?::(\d{1,18}))?(?:\+(\d{1,18}))?", re.ASCII)
@@ -62,12 +62,16 @@ class SignalLine(NamedTuple):
 
 
 class Header(NamedTuple):
-    """What a header says; `samples` (per channel) is None where the size of the file decides."""
+    """What a header says; `samples` (per channel) is None where the size of the file decides.
+
+    `private` are the words of its time and date.
+    """
 
     rate_hz: float
     samples: int | None
     signals: tuple[SignalLine, ...]
     comments: tuple[str, ...]
+    private: tuple[str, ...]
 
 
 def read_header(path: Path) -> Header:
@@ -110,7 +114,7 @@ def parse_header(text: str) -> Header:
             "expected a WFDB record line (`name signals rate samples`), found "
             + (repr(lines[0][:80]) if lines else "none")
         )
-    segments, count, rate, samples = record.groups()
+    segments, count, rate, samples, when = record.groups()
     if segments is not None:
         raise ValueError(
             "a record of several segments is not read: read each segment by its own name"
@@ -125,6 +129,7 @@ def parse_header(text: str) -> Header:
         int(samples or 0) or None,
         tuple([parse_signal_line(line) for line in lines[1:]]),
         tuple(comments),
+        tuple((when or "").split()),
     )
 
 

@@ -266,6 +266,55 @@ def test_an_unknown_unit_is_refused(tmp_path: Path, frames: NDArray[np.int16]) -
         record.ecg()
 
 
+def test_channels_of_other_modalities(tmp_path: Path, frames: NDArray[np.int16]) -> None:
+    path = write_record(tmp_path, frames[:, :5], leads="PLETH ABP EEG HR SpO2")
+    lines = path.with_suffix(".hea").read_text().split("\n")
+    units = ("NU", "mmHg", "mV", "bpm", "%")
+    lines[1:6] = [line.replace("/mV", f"/{at}") for line, at in zip(lines[1:6], units, strict=True)]
+    path.with_suffix(".hea").write_text("\n".join(lines))
+    record = read_wfdb(path)
+    for column, modality, name, channel, factor in (
+        (0, "ppg", "PLETH", "ppg", 1),
+        (1, "bp", "ABP", "abp", 1),
+        (2, "eeg", "EEG", "C4-M1", 1000),
+        (3, "hr", "HR", "hr", 1),
+        (4, "spo2", "SpO2", "spo2", 1),
+    ):
+        signal = record.signal(modality, {name: channel})
+        assert (signal.modality, signal.channels) == (modality, (channel,))
+        expected = frames[:, column] * (factor / 1000)
+        np.testing.assert_allclose(signal.physical()[0], expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(RecordError, match=r"expected the units \['mmhg'\].* of bp, found \['NU'\]"):
+        record.signal("bp", {"PLETH": "abp"})
+    with pytest.raises(RecordError, match="expected one channel 'ART', found 0 among"):
+        record.signal("bp", {"ART": "abp"})
+
+
+def test_a_channel_without_a_sample_is_refused_alone(
+    tmp_path: Path, frames: NDArray[np.int16]
+) -> None:
+    frames[:, 1] = MISSING
+    record = read_wfdb(write_record(tmp_path, frames))
+    assert record.signal("ecg", {"III": "III", "I": "I"}).channels == ("III", "I")
+    with pytest.raises(RecordError, match="every sample is missing"):
+        record.signal("ecg", {"II": "II"})
+
+
+@pytest.mark.parametrize(
+    ("when", "private"),
+    [
+        ("", ()),
+        (" 10:30:00 1/2/1999", ("10:30:00", "1/2/1999")),
+        ("  12-May-2020\t12:33:59", ("12-May-2020", "12:33:59")),
+    ],
+)
+def test_time_and_date_are_told_apart_as_private(
+    tmp_path: Path, frames: NDArray[np.int16], when: str, private: tuple[str, ...]
+) -> None:
+    path = write_record(tmp_path, frames, record=f"rec 12 500 1234{when}")
+    assert read_wfdb(path).private == private
+
+
 @pytest.mark.parametrize(
     "file", ["../rec.dat", "/etc/passwd", "..", "-", "a\\b.dat", "sub/rec.dat"]
 )
