@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
 
 from ..signals import Preprocessing
 from .index import SPLITS
@@ -10,10 +12,40 @@ from .index import SPLITS
 
 @dataclass(frozen=True)
 class Modalities:
-    """How each modality is brought to the rate and band that models read."""
+    """How each modality is brought to the rate and band that models read.
 
-    ecg: Preprocessing = Preprocessing(rate_hz=100.0, highpass_hz=0.5, lowpass_hz=40.0)
-    """Electrocardiogram."""
+    All signals of a modality become one stream of this rate, channels side by side. `null` leaves a
+    modality out.
+    """
+
+    ecg: Preprocessing | None = Preprocessing(rate_hz=100.0, highpass_hz=0.5, lowpass_hz=40.0)
+    """Electrocardiogram, in mV."""
+    ppg: Preprocessing | None = Preprocessing(
+        rate_hz=32.0, highpass_hz=0.4, lowpass_hz=8.0, order=3
+    )
+    """Photoplethysmogram, in arbitrary units."""
+    acc: Preprocessing | None = Preprocessing(rate_hz=32.0)
+    """Acceleration with gravity, in g."""
+    hr: Preprocessing | None = Preprocessing(rate_hz=1.0, longest_gap_s=30.0)
+    """Heart rate as a device reports it, in bpm."""
+    resp: Preprocessing | None = Preprocessing(rate_hz=8.0)
+    """Breathing belts and airflow, in arbitrary units."""
+    spo2: Preprocessing | None = Preprocessing(rate_hz=1.0, longest_gap_s=30.0)
+    """Oxygen saturation, in %."""
+    eeg: Preprocessing | None = Preprocessing(rate_hz=100.0, highpass_hz=0.3, lowpass_hz=35.0)
+    """Electroencephalogram, in µV."""
+    eog: Preprocessing | None = Preprocessing(rate_hz=50.0, highpass_hz=0.3, lowpass_hz=15.0)
+    """Electrooculogram, in µV."""
+    emg: Preprocessing | None = Preprocessing(rate_hz=100.0, highpass_hz=10.0)
+    """Electromyogram, in µV."""
+    bp: Preprocessing | None = Preprocessing(rate_hz=100.0, lowpass_hz=20.0)
+    """Arterial pressure, in mmHg."""
+    counts: Preprocessing | None = Preprocessing(rate_hz=1 / 30)
+    """Activity counts and steps in an interval; resampled as totals where they come as such."""
+    eda: Preprocessing | None = Preprocessing(rate_hz=4.0)
+    """Electrodermal activity, in µS."""
+    temp: Preprocessing | None = Preprocessing(rate_hz=4.0)
+    """Skin temperature, in °C."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +90,9 @@ class BuildConfig:
     """What a build does to recordings; all but `max_bad` decides the bytes it writes."""
 
     preprocessing: Modalities = Modalities()
-    """Rate and filters by modality; a modality that is not named here is left out."""
+    """Rate and filters by modality; `--preprocessing.emg null` leaves one out."""
     segment_s: float = 60.0
-    """Length of a segment in seconds; a shorter recording, or what is left at its end, is one."""
+    """Length of a segment in seconds, cut at its multiples; what is left at either end is one."""
     folds: Folds = Folds()
     """Splits by official fold, for sources that have them."""
     fractions: Fractions = Fractions()
@@ -72,6 +104,14 @@ class BuildConfig:
     split."""
     max_bad: int = 10
     """More unusable records than this fail the build."""
+    unknown_subjects: Literal["refuse", "may_leak"] = "refuse"
+    """Where the source does not say whose recordings these are: refuse to split them, or split them
+    one by one, so that a person may be in several splits; manifest, report and card then say so."""
+    accepted_leaks: tuple[str, ...] = ()
+    """Subjects that a published split has on both sides: verify names them and does not fail."""
+    pseudonym_key: Path | None = None
+    """File with at least 16 random bytes: subjects and records are then named by keyed hashes
+    (HMAC-SHA-256), the same for the same key in every build; null keeps the source's names."""
 
     def __post_init__(self) -> None:
         if not self.segment_s > 0:

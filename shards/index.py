@@ -25,6 +25,16 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "age": pl.Float64,
     "sex": pl.String,
     "labels": pl.List(pl.Struct({"code": pl.String, "value": pl.Float32})),
+    "annotations": pl.List(  # those that reach into the segment, in the recording's own time
+        pl.Struct(
+            {
+                "onset_s": pl.Float64,
+                "duration_s": pl.Float64,
+                "code": pl.String,
+                "value": pl.Float64,
+            }
+        )
+    ),
     "missing": pl.Float32,  # share of samples
     "flat": pl.Float32,  # share of channels that never move
     "clipped": pl.Float32,  # share of source samples that stand at a channel's extreme in runs

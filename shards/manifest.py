@@ -16,14 +16,21 @@ from ..datasets.registry import About, RecordRef
 from .configuration import BuildConfig
 from .index import SPLITS
 from .plan import Plan
+from .privacy import pseudonym
 from .writing import ShardRecord
 
-FORMAT = 1
+FORMAT = 2
 """Counts up when shards change in a way that readers must know."""
 
 SYNTHETIC = (
     "SYNTHETIC DATA: computed by biofm's twin, recorded from nobody. "
     "Do not report figures on it as results on real recordings."
+)
+
+
+MAY_LEAK = (
+    "SUBJECTS UNKNOWN: {} records are of nobody knows whom, so that one person may be in train and test. "
+    "Say so beside every figure: it is likely to be too good."
 )
 
 
@@ -61,13 +68,19 @@ def make_manifest(
 ) -> dict[str, Any]:
     """The manifest of a finished build."""
     bad = sorted(pair for shard in shards for pair in shard.bad)
+    if config.pseudonym_key is not None:
+        # A reason names the file, and so the record.
+        bad = [(pseudonym(name, config.pseudonym_key), "told by the build") for name, _ in bad]
+    notices = [SYNTHETIC] * synthetic
+    notices += [MAY_LEAK.format(plan.unknown_subjects)] * bool(plan.unknown_subjects)
     return {
         "format": FORMAT,
         "dataset": name,
         "title": ("SYNTHETIC twin of " if synthetic else "") + about.title,
         "licence": about.licence if not synthetic else "none needed: computed, not recorded",
         "synthetic": synthetic,
-        "notice": SYNTHETIC if synthetic else "",
+        "notice": " ".join(notices),
+        "unknown_subjects": plan.unknown_subjects,
         "versions": versions(),
         "config": to_dict(config),
         "input": terms["input"],

@@ -28,18 +28,29 @@ class ShardPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every shard of a build, how records were split (`rule`), and how many no split wanted."""
+    """Every shard of a build, how records were split (`rule`), how many no split wanted, and of how
+    many the subject is unknown."""
 
     shards: tuple[ShardPlan, ...]
     rule: str
     left_out: int
+    unknown_subjects: int
 
 
 def plan_shards(dataset: str, refs: Sequence[RecordRef], config: BuildConfig) -> Plan:
     """Split the records, shuffle each split by a seeded hash, and deal it into shards.
 
-    Raises `ValueError` where a split would be empty, or where only some records have a fold.
+    Raises `ValueError` where a split would be empty, where only some records have a fold, or where
+    people are unknown and the config does not let them leak.
     """
+    unknown = sum(not ref.subject_known for ref in refs)
+    if unknown and config.unknown_subjects == "refuse":
+        first = next(ref for ref in refs if not ref.subject_known)
+        raise ValueError(
+            f"{dataset}: nothing says whose recording {first.record} is ({unknown} of {len(refs)} are "
+            "of unknown subjects), so no split keeps people apart. Name the subjects in the source's "
+            "table, or allow one person in several splits with --unknown_subjects may_leak"
+        )
     with_fold = sum(ref.fold is not None for ref in refs)
     if 0 < with_fold < len(refs):
         lacking = next(ref.record for ref in refs if ref.fold is None)
@@ -62,7 +73,7 @@ def plan_shards(dataset: str, refs: Sequence[RecordRef], config: BuildConfig) ->
         for number, part in enumerate(_deal(found, config))
     ]
     rule = "official folds" if with_fold else f"hash of the subject, seed {config.seed}"
-    return Plan(tuple(shards), rule, left_out)
+    return Plan(tuple(shards), rule, left_out, unknown)
 
 
 def split_of_fold(fold: int | None, config: BuildConfig) -> str | None:

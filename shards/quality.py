@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from ..signals import LEADS_12, MISSING, Signal
 
+WAVES = ("ecg", "ppg", "resp", "eeg", "eog", "emg", "bp")
+"""Modalities that move all the time: standing still, or at an extreme, they are not recorded well."""
+
 CLIPPED_S = 0.01
 """A channel is clipped where it stands at its extreme for so long."""
 
@@ -39,7 +42,13 @@ class SourceQuality:
 
 
 def source_quality(signal: Signal) -> SourceQuality:
-    """Where the source's samples stand still, and where they stand at an extreme in runs."""
+    """Where the source's samples stand still, and where they stand at an extreme in runs.
+
+    Nowhere for modalities that may rest, such as a saturation of 97 %.
+    """
+    if signal.modality not in WAVES:
+        nowhere = np.zeros((1, signal.samples.shape[1]), bool)
+        return SourceQuality(signal.start_s, signal.rate_hz, nowhere, nowhere[:, 1:])
     stored = np.ascontiguousarray(signal.samples)
     digital = stored.dtype == np.int16
     present = stored != MISSING if digital else np.isfinite(stored)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,10 @@ def verify(folders: Sequence[Path]) -> Report:
     findings: dict[str, list[Finding]] = {}
     tables: dict[str, str] = {}
     parts = []
+    accepted: set[str] = set()
     for folder in folders:
         index, manifest = _open(folder)
+        accepted.update(manifest["config"]["accepted_leaks"])
         findings[str(folder)] = check_folder(folder, index, manifest)
         tables[str(folder)] = "\n".join(
             (quality_table(index), "", label_table(index, manifest["label_sets"]))
@@ -96,19 +98,22 @@ def verify(folders: Sequence[Path]) -> Report:
     shared = find_shared(parts)
     for folder, part in zip(folders, parts, strict=True):
         own = find_shared([part]) if len(folders) > 1 else shared
-        findings[str(folder)] += shared_findings(own, "in this folder", part.height)
+        findings[str(folder)] += shared_findings(own, "in this folder", part.height, accepted)
     if len(folders) > 1:
         across = [s for s in shared if len({h.folder for h in s.holders}) > 1]
         count = sum(part.height for part in parts)
-        findings["between these folders"] = shared_findings(across, "between folders", count)
+        findings["between these folders"] = shared_findings(
+            across, "between folders", count, accepted
+        )
     return Report(findings, shared, tables)
 
 
 def check_folder(folder: Path, index: pl.DataFrame, manifest: dict[str, Any]) -> list[Finding]:
     """Everything that concerns one folder but what its recordings share."""
     found = []
-    if manifest["synthetic"]:
-        found.append(Finding("note", "provenance", manifest["notice"]))
+    if manifest["notice"]:
+        level = "warning" if manifest["unknown_subjects"] else "note"
+        found.append(Finding(level, "provenance", manifest["notice"]))
     wrong, whole = check_files(folder, index, manifest)
     found += wrong
     audits = {name: audit_shard(folder / name, index.filter(shard=name)) for name in sorted(whole)}
@@ -153,19 +158,31 @@ def check_files(
     return found, whole
 
 
-def shared_findings(shared: Sequence[Shared], where: str, count: int) -> list[Finding]:
-    """What is shared, by kind and gravity: leaks are failures, with their fix."""
+def shared_findings(
+    shared: Sequence[Shared], where: str, count: int, accepted: Collection[str] = ()
+) -> list[Finding]:
+    """What is shared, by kind and gravity: leaks are failures, with their fix.
+
+    A subject among `accepted` is a warning: a published split has it on both sides.
+    """
     found = []
     for kind in ("subject", "record", "signal", "similar signal"):
         same = [s for s in shared if s.kind == kind]
-        leaks = [s for s in same if s.leak]
+        published = [s for s in same if s.leak and kind == "subject" and s.name in accepted]
+        leaks = [s for s in same if s.leak and s not in published]
         renamed = [s for s in same if not s.leak and kind.endswith("signal") and s.several_subjects]
-        rest = [s for s in same if s not in leaks and s not in renamed]
+        rest = [s for s in same if s not in (*leaks, *renamed, *published)]
         for level, some, said in (
             (
                 "FAILURE",
                 leaks,
                 "in different splits: split by subject, or leave one out and build again",
+            ),
+            (
+                "warning",
+                published,
+                "in different splits, as the published split has them (accepted_leaks): give figures "
+                "without them too",
             ),
             ("warning", renamed, "in one split, under different subjects"),
             ("note", rest, "in one split"),
@@ -175,7 +192,8 @@ def shared_findings(shared: Sequence[Shared], where: str, count: int) -> list[Fi
                 message = f"{len(some)} {kind}(s) shared {where}, {said}"
                 found.append(Finding(level, "leaks", message, examples))
     if not any(finding.level == "FAILURE" for finding in found):
-        message = f"no subject, record or signal of {count} recordings in two splits"
+        other = "other " if accepted else ""
+        message = f"no {other}subject, record or signal of {count} recordings in two splits"
         found.insert(0, Finding("ok", "leaks", message))
     return found
 

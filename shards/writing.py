@@ -21,6 +21,7 @@ from ..signals import Recording
 from .configuration import BuildConfig
 from .index import SCHEMA
 from .plan import ShardPlan
+from .privacy import check_private, pseudonymous
 from .segments import Segment, segments
 
 WORKING = ".building"
@@ -92,13 +93,19 @@ def write_shard(task: ShardTask) -> ShardRecord:
 
 
 def record_segments(found: Source, ref: RecordRef, task: ShardTask) -> list[Segment]:
-    """Read one record and cut it. Raises `RecordError` where it cannot be used."""
+    """Read one record and cut it.
+
+    Raises `RecordError` where it cannot be used, `PrivacyError` where it would tell who it is of.
+    """
     try:
         recording = found.read(ref)
     except OSError as error:
         raise RecordError(f"{ref.path}: cannot be read ({error})") from error
     _check_reader(recording, ref)
-    return list(segments(recording, task.plan.split, task.config))
+    recording = pseudonymous(recording, task.config.pseudonym_key)
+    made = list(segments(recording, task.plan.split, task.config))
+    check_private(recording, (segment.members["json"] for segment in made))
+    return made
 
 
 def add_offsets(tar_path: Path, rows: list[dict[str, Any]]) -> None:

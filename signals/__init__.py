@@ -4,9 +4,10 @@ from .preprocessing import Preprocessing, preprocess
 from .quantization import quantize
 from .series import Series, on_grid
 from .types import MISSING, Annotation, Recording, Signal
-from .vocabulary import LEADS_12, channel_id, channel_named
+from .vocabulary import CHANNELS, LEADS_12, channel_id, channel_named
 
 __all__ = [
+    "CHANNELS",
     "LEADS_12",
     "MISSING",
     "Annotation",

@@ -19,6 +19,9 @@ from scipy import signal as dsp
 
 from .types import Signal
 
+AT_ONCE = 1 << 22
+"""Channels of larger signals (a night's) are processed one after another, to bound the memory."""
+
 
 @dataclass(frozen=True)
 class Preprocessing:
@@ -57,6 +60,9 @@ def preprocess(signal: Signal, how: Preprocessing) -> Signal:
     sample stays all NaN. The result has `round(T · rate_hz / signal.rate_hz)` samples, at least
     one, and keeps `start_s`.
     """
+    if len(signal.channels) > 1 and signal.samples.size > AT_ONCE:
+        rows = [preprocess(signal.select((channel,)), how).samples for channel in signal.channels]
+        return _done(signal, np.concatenate(rows), how)
     samples = signal.physical()
     missing = ~np.isfinite(samples)
     gaps = bool(missing.any())
@@ -66,6 +72,10 @@ def preprocess(signal: Signal, how: Preprocessing) -> Signal:
     samples = filter_both_ways(samples, how)
     if gaps:
         samples[resample_mask(missing, signal.rate_hz, how.rate_hz, samples.shape[1])] = np.nan
+    return _done(signal, samples, how)
+
+
+def _done(signal: Signal, samples: NDArray[np.floating], how: Preprocessing) -> Signal:
     return replace(
         signal,
         samples=np.ascontiguousarray(samples, np.float32),

@@ -45,8 +45,11 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "mae_small.json"
 TIMEOUT_S = 240
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["biofm.pretrain.run"])
-# The server's children import this file by name.
-sys.path.insert(0, str(ROOT))
+# The server's children import this file by name. pytest's name for it begins with `tests.`, and an
+# installed library may have a package of that name.
+sys.path.insert(0, str(Path(__file__).parent))
+sys.modules["test_run"] = sys.modules[__name__]
+__name__ = "test_run"
 
 
 @dataclass(frozen=True)

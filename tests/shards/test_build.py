@@ -22,16 +22,16 @@ import pytest
 import webdataset
 
 from biofm.cli import main
-from biofm.configuration import CONFIGS, parse
+from biofm.configuration import parse
 from biofm.datasets.registry import About, RecordError, RecordRef
 from biofm.datasets.simulate import simulate
 from biofm.shards import build as build_module
 from biofm.shards import writing
 from biofm.shards.build import build
-from biofm.shards.configuration import BuildConfig, Folds, Fractions
+from biofm.shards.configuration import BuildConfig, Folds, Fractions, Modalities
 from biofm.shards.index import INDEX, MANIFEST, SCHEMA, read_index
 from biofm.shards.inspect import describe
-from biofm.shards.segments import prepare
+from biofm.shards.prepare import prepare
 from biofm.signals import (
     LEADS_12,
     MISSING,
@@ -166,7 +166,10 @@ def test_index_manifest_and_members_say_what_was_read(tiny: Any, tmp_path: Path)
         assert stream["channels"] == list(LEADS_12)
         said = json.loads(found[f"{row['key']}.json"])
         assert said["subject"] == row["subject"]
-        assert said["annotations"] == [{"onset_s": 0.0, "duration_s": 30.0, "code": "N2"}]
+        assert said["annotations"] == row["annotations"]
+        assert said["annotations"] == [
+            {"onset_s": 0.0, "duration_s": 30.0, "code": "N2", "value": None}
+        ]
         assert said["streams"][0]["unit"] == "mV"
     with tarfile.open(next((tmp_path / "out").glob("*.tar"))) as tar:
         assert {(m.mtime, m.uname, m.gname, m.uid, m.mode) for m in tar} == {
@@ -185,6 +188,7 @@ def test_segments_joined_are_the_whole_recording(tiny: Any, tmp_path: Path) -> N
         source = Signal("ecg", ecg(number, 5080), 200.0, LEADS_12)
         if number == 3:
             source.samples[2, 100:400] = np.nan
+        assert config.preprocessing.ecg is not None
         whole = quantize(preprocess(source, config.preprocessing.ecg))
         rows = index.filter(record=record)
         assert rows["start_s"].to_list() == [0.0, 10.0, 20.0]
@@ -362,8 +366,11 @@ def test_all_missing_or_unwanted_signals_are_bad_records(tiny: Any) -> None:
     with pytest.raises(RecordError, match="every sample of its ecg is missing"):
         prepare(Recording("tiny", "r1", "s", (empty,)), SMALL)
     pulse = Signal("ppg", np.ones((1, 500), np.float32), 100.0, ("ppg",))
+    without = replace(SMALL, preprocessing=Modalities(ppg=None))
     with pytest.raises(RecordError, match=r"has \['ppg'\], none of which"):
-        prepare(Recording("tiny", "r1", "s", (pulse,)), SMALL)
+        prepare(Recording("tiny", "r1", "s", (pulse,)), without)
+    (left,) = prepare(Recording("tiny", "r1", "s", (empty, pulse)), SMALL)
+    assert left.signal.modality == "ppg"
 
 
 def test_an_empty_split_says_the_fix(tiny: Any, tmp_path: Path) -> None:
@@ -451,15 +458,18 @@ def test_no_name_and_no_date_reaches_a_shard(reference: Path, twin: Path) -> Non
     assert not [date for date in dates if date.encode() in text]
 
 
-@pytest.mark.parametrize("file", sorted((CONFIGS / "shards").glob("*.yaml")), ids=lambda p: p.stem)
-def test_shipped_configs_are_found_by_name_and_can_be_overridden(file: Path) -> None:
-    given = ["--config", f"shards/{file.stem}", "--preprocessing.ecg.rate_hz", "200"]
-    config = parse(BuildConfig, [*given, "--folds.train", "[1,2]", "--fractions.test", "0.1"])
+@pytest.mark.parametrize("name", ["ptbxl", "ptbxl_250hz"])
+def test_shipped_configs_are_found_by_name_and_can_be_overridden(name: str) -> None:
+    given = ["--config", f"shards/{name}", "--preprocessing.ecg.rate_hz", "200"]
+    config = parse(BuildConfig, [*given, "--folds.train", "[1,2]", "--preprocessing.ppg", "null"])
+    assert config.preprocessing.ecg is not None
     assert config.preprocessing.ecg.rate_hz == 200
+    assert config.preprocessing.ecg.lowpass_hz == 40
+    assert config.preprocessing.ppg is None
     assert config.folds.train == (1, 2)
-    assert parse(BuildConfig, given[:2]).preprocessing.ecg.rate_hz == (
-        250 if "250hz" in file.stem else 100
-    )
+    ecg = parse(BuildConfig, given[:2]).preprocessing.ecg
+    assert ecg is not None
+    assert ecg.rate_hz == (250 if "250hz" in name else 100)
 
 
 def test_impossible_configs_are_refused() -> None:

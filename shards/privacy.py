@@ -1,0 +1,81 @@
+"""Who a recording is of must not be in a shard: keyed names instead of the source's, and a last look.
+
+Only the fields of the index's schema are ever written (`segments`), so that what a header says besides
+cannot slip in by being there; `check_private` proves it for the strings that identify.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from ..signals import Recording
+
+SHORTEST_KEY = 16
+SHORTEST = 4
+"""A shorter private string occurs by chance, in any number: it is not searched for."""
+
+
+class PrivacyError(ValueError):
+    """Something that identifies a person would have been written: the build stops."""
+
+
+def pseudonymous(recording: Recording, key_file: Path | None) -> Recording:
+    """The recording under keyed names, its own ones private; as it is where there is no key."""
+    if key_file is None:
+        return recording
+    return replace(
+        recording,
+        record=pseudonym(recording.record, key_file),
+        subject=pseudonym(recording.subject, key_file),
+        private=(*recording.private, recording.record, recording.subject),
+    )
+
+
+def pseudonym(name: str, key_file: Path) -> str:
+    """16 hexadecimal digits of HMAC-SHA-256 (RFC 2104): the same for the same name and key."""
+    return hmac.new(_key(key_file), name.encode(), hashlib.sha256).hexdigest()[:16]
+
+
+def check_private(recording: Recording, written: Iterable[bytes]) -> None:
+    """Raises `PrivacyError` where a private string of the recording is in what is to be written.
+
+    Capitals do not matter. A string that the source itself uses as the record's or subject's name
+    is not private as long as that name is used.
+    """
+    public = f"{recording.record} {recording.subject}".lower()
+    strings = {text.strip().lower() for text in recording.private}
+    searched = [s for s in strings if len(s) >= SHORTEST and s not in public]
+    if not searched:
+        return
+    for content in written:
+        text = content.decode().lower()
+        for string in searched:
+            if string in text:
+                raise PrivacyError(
+                    f"{recording.dataset} {recording.record}: {string!r} stands in the header of the "
+                    "recording's file and would have been written to a shard; nothing of it was. It "
+                    "names a person, a device or a date: mend the reader, or the source's table"
+                )
+
+
+@lru_cache(maxsize=4)
+def _key(path: Path) -> bytes:
+    """The key in a file. Raises `ValueError` where it is missing or too short."""
+    try:
+        key = path.read_bytes()
+    except OSError as error:
+        raise ValueError(
+            f"pseudonym_key: {path} cannot be read ({error.strerror}); make one with "
+            f"`head -c 32 /dev/urandom > {path}`, keep it, and keep it to yourself"
+        ) from error
+    if len(key) < SHORTEST_KEY:
+        raise ValueError(
+            f"pseudonym_key: {path} holds {len(key)} bytes; at least {SHORTEST_KEY} random ones are "
+            f"needed: head -c 32 /dev/urandom > {path}"
+        )
+    return key
