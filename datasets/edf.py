@@ -45,7 +45,18 @@ AGAIN = "get the file again from the source"
 MNE_VOLTS = {"uV": 1e-6, "μV": 1e-6, "\xb5V": 1e-6, "mV": 1e-3}
 """The units that MNE-Python turns into volts, and their size; it leaves other values alone."""
 
-_NO_NAMES = {"X", "STARTDATE", "01.01.85", "00.00.00", "01-JAN-1985"}
+_NO_NAMES = {
+    "",
+    "X",
+    "M",
+    "F",
+    "MALE",
+    "FEMALE",
+    "STARTDATE",
+    "01.01.85",
+    "00.00.00",
+    "01-JAN-1985",
+}
 
 
 class EdfAnnotation(NamedTuple):
@@ -395,14 +406,10 @@ def _bounded(header: _Header, data_bytes: int) -> _Header:
 
 
 def _private(fixed: bytes) -> tuple[str, ...]:
-    """Words of the patient, recording, date and time fields, but for anonymous placeholders.
-
-    Words of one or two letters are no names, and would be found in anything.
-    """
+    """Words of the patient, recording, date and time fields, but for sex and placeholders."""
     patient, recording, date, time = fixed[8:88], fixed[88:168], fixed[168:176], fixed[176:184]
     words = [*_text(patient).split(), *_text(recording).split(), _text(date), _text(time)]
-    said = [word for word in words if len(word) > 2 and word.upper() not in _NO_NAMES]
-    return tuple(dict.fromkeys(said))
+    return tuple(dict.fromkeys(word for word in words if word.upper() not in _NO_NAMES))
 
 
 def _text(field: bytes) -> str:
