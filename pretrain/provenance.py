@@ -31,7 +31,7 @@ class Provenance:
 
 def provenance(reader: WindowReader) -> Provenance:
     """What the folders of a reader say. Raises `ValueError` where they were preprocessed differently."""
-    modality, manifests = reader.config.modality, reader.manifests
+    modality, manifests = next(iter(reader.config.channels)), reader.manifests
     names = reader.config.shards
     ways = [Preprocessing(**m["config"]["preprocessing"][modality]) for m in manifests]
     for name, way in zip(names, ways, strict=True):

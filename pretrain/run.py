@@ -151,7 +151,7 @@ def check_rate(config: PretrainConfig, train: WindowReader) -> None:
     """Shards and model must agree on the sampling rate. Raises `ValueError`."""
     if train.rate_hz != config.model.patch.rate_hz:
         raise ValueError(
-            f"the shards hold {config.data.modality} at {train.rate_hz:g} Hz, the model reads "
+            f"the shards hold {config.model.patch.modality} at {train.rate_hz:g} Hz, the model reads "
             f"{config.model.patch.rate_hz:g} Hz: set model.patch.rate_hz, or build shards at that rate"
         )
 

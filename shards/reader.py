@@ -10,9 +10,9 @@ Shape suffixes: N windows asked for, R rows of the index, B rows of a batch, C c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,7 +26,8 @@ from ..signals.windows import Batch, Windows
 from .buffers import BufferPool
 from .mapped import MappedShards, Member, ShardFolder
 from .order import EpochOrder, Integers
-from .recordings import WindowTable, locate_segments, rows_with
+from .places import AnchorTable, Placed, Table, WindowTable, inside
+from .recordings import Segments, locate_segments, record_numbers
 from .stream import RemoteFolder
 
 T = TypeVar("T")
@@ -43,14 +44,18 @@ class DataConfig:
     """Shard folders, or their http(s) addresses. Their order is the order of `weights`."""
     weights: tuple[float, ...] | None = None
     """Share of each folder in every stretch of an epoch; null for shares by number of windows."""
-    modality: str = "ecg"
-    """Which signals."""
-    channels: tuple[str, ...] = LEADS_12
-    """Channels by name, in the order models see them; one that a record lacks is all missing."""
+    channels: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"ecg": LEADS_12})
+    """Modality → its channels by name, in the order models see them. Records without the modality that
+    is named first are left out; whatever else a record lacks is missing."""
     window_s: float = 10.0
     """Length of a window in seconds."""
     hop_s: float | None = None
     """Distance between the starts of neighbouring windows in seconds; null for `window_s`."""
+    anchor: str | None = None
+    """A kind of annotation (stage, hr, beat): one window for each, in place of every `hop_s`; null for
+    windows over all samples."""
+    before_s: float = 0.0
+    """How long before its annotation an anchored window begins, in seconds: the context before it."""
     shuffle_shards: int = 0
     """How many shards are shuffled together; 0 for all. Addresses need 1 or more (cache size)."""
     cache: str = "data/cache"
@@ -72,23 +77,30 @@ class DataConfig:
                 )
             if not all(weight > 0 for weight in self.weights):
                 raise ValueError(f"weights must be above 0, not {self.weights}; leave a folder out")
-        for channel in self.channels:
-            channel_id(self.modality, channel)
-        if not self.channels or len(set(self.channels)) != len(self.channels):
-            raise ValueError(f"channels: name at least one, and each once, not {self.channels}")
+        if not self.channels:
+            raise ValueError("channels: name at least one modality and its channels")
+        for modality, channels in self.channels.items():
+            for channel in channels:
+                channel_id(modality, channel)
+            if not channels or len(set(channels)) != len(channels):
+                raise ValueError(
+                    f"channels: name at least one of {modality}, and each once, not {channels}"
+                )
+        if self.before_s and self.anchor is None:
+            raise ValueError("before_s counts from an annotation: name its kind in `anchor`")
 
 
 @dataclass(frozen=True)
 class Places:
-    """N windows: position in the epoch, row of the index, first sample there, samples left."""
+    """N windows: their positions in the epoch, their numbers in the table, and where they stand."""
 
     positions: Integers
-    rows: Integers
-    starts: Integers
-    lefts: Integers
+    windows: Integers
+    placed: Placed
 
     def __getitem__(self, part: slice) -> Places:
-        return Places(self.positions[part], self.rows[part], self.starts[part], self.lefts[part])
+        placed = Placed(*(column[part] for column in self.placed))
+        return Places(self.positions[part], self.windows[part], placed)
 
 
 class WindowReader:
@@ -100,47 +112,58 @@ class WindowReader:
     """
 
     def __init__(self, config: DataConfig, split: str, *, seed: int, views: int = 1) -> None:
-        self.config, self.split, self.seed, self.channels = config, split, seed, config.channels
+        self.config, self.split, self.seed = config, split, seed
+        lead = next(iter(config.channels))
         folders = [open_folder(where, config) for where in config.shards]
-        indexes = [split_rows(folder, split, config.modality) for folder in folders]
+        indexes = [split_rows(folder, split, lead) for folder in folders]
         index = pl.concat([part.with_columns(source=pl.lit(i)) for i, part in enumerate(indexes)])
-        streams = rows_with(index, config.modality)
-        self.index = index.drop("source")
+        source_R = index["source"].to_numpy()
         # Shards are numbered in the order of the index: no path, no listing of a folder decides.
-        shard_R = streams.select(pl.struct("source", "shard").rle_id()).to_series().to_numpy()
-        self._segments = locate_segments(streams, config.channels, shard_R.astype(np.int64))
-        self.stream, self.rate_hz = self._segments.stream, self._segments.rate_hz
+        shard_R = index.select(pl.struct("source", "shard").rle_id()).to_series().to_numpy()
+        self.index = index.drop("source")
+        self._shard_R, self._record_R = shard_R.astype(np.int64), record_numbers(self.index)
+        self._streams = [locate_segments(self.index, *wanted) for wanted in config.channels.items()]
+        first = self._streams[0]
+        self.stream, self.rate_hz, self.channels = first.stream, first.rate_hz, first.channels
         self.window_samples = round(config.window_s * self.rate_hz)
-        self._span = views * self.window_samples
-        hop_s = views * config.window_s if config.hop_s is None else config.hop_s
-        self._table = WindowTable(
-            streams, self._segments, self._span, max(1, round(hop_s * self.rate_hz))
-        )
+        self._span_s = views * config.window_s
+        self._table = self._windows(self._streams[0], views)
+        self.anchors = self._table.anchors if isinstance(self._table, AnchorTable) else None
         self.windows = self._table.windows
         self.manifests = [folder.manifest for folder in folders]
         self.synthetic = any(bool(manifest["synthetic"]) for manifest in self.manifests)
         subjects = self.index["subject"]
         self._subjects_R = (subjects.rank("dense").to_numpy() - 1).astype(np.int64)
-        self._mapped = self._map(streams, folders)
-        self._order = self._plan(streams["source"].to_numpy())
+        self._mapped = self._map(source_R, folders)
+        self._order = self._plan(source_R)
 
-    def _map(self, streams: pl.DataFrame, folders: list[ShardFolder]) -> MappedShards:
+    def _windows(self, lead: Segments, views: int) -> Table:
+        """Where windows stand, by the config."""
+        config, samples = self.config, round(self._span_s * lead.rate_hz)
+        if config.anchor is not None:
+            return AnchorTable(self.index, lead, config.anchor, config.before_s, samples)
+        hop_s = views * config.window_s if config.hop_s is None else config.hop_s
+        hop = max(1, round(hop_s * lead.rate_hz))
+        return WindowTable(self.index, self._shard_R, self._record_R, lead, samples, hop)
+
+    def _map(self, source_R: Integers, folders: list[ShardFolder]) -> MappedShards:
         """Every shard, after a look that its file is there and whole."""
-        seg = self._segments
-        first_R = np.flatnonzero(np.diff(seg.shard_R, prepend=-1))
-        last_R = np.append(first_R[1:], streams.height) - 1
+        lead, index = self._streams[0], self.index
+        first_R = np.flatnonzero(np.diff(self._shard_R, prepend=-1))
+        last_R = np.append(first_R[1:], index.height) - 1
+        names = index["shard"].gather(first_R).to_list()
         shards = [
-            (folders[streams["source"][row]], streams["shard"][row]) for row in first_R.tolist()
+            (folders[source], name)
+            for source, name in zip(source_R[first_R].tolist(), names, strict=True)
         ]
         for source, folder in enumerate(folders):
-            here = streams.filter(pl.col("source") == source)
-            folder.check(here["shard"].unique().sort().to_list())
+            folder.check(sorted(name for where, name in shards if where is folders[source]))
         members = [
             tuple(
                 Member(
-                    f"{streams['key'][row]}.{self.stream}.npy",
-                    int(seg.data_offset_R[row]),
-                    (int(seg.channels_R[row]), int(seg.samples_R[row])),
+                    f"{index['key'][row]}.{lead.stream}.npy",
+                    int(lead.data_offset_R[row]),
+                    (int(lead.channels_R[row]), int(lead.samples_R[row])),
                 )
                 for row in ends
             )
@@ -153,9 +176,10 @@ class WindowReader:
 
     def _plan(self, source_R: Integers) -> EpochOrder:
         """The order over all sources, from the number of windows in every shard."""
-        shard, windows = self._table.windows_per_shard(self._segments)
-        first_R = np.searchsorted(self._segments.shard_R, shard)
-        parts = [windows[source_R[first_R] == source] for source in range(len(self.config.shards))]
+        rows, counts = self._table.windows_per_row()
+        starts = np.flatnonzero(np.diff(self._shard_R[rows], prepend=-1))
+        windows, source = np.add.reduceat(counts, starts), source_R[rows[starts]]
+        parts = [windows[source == number] for number in range(len(self.config.shards))]
         return EpochOrder(parts, self.config.shuffle_shards, self.seed, self.config.weights)
 
     def steps_per_epoch(self, global_batch: int) -> int:
@@ -202,14 +226,14 @@ class WindowReader:
         share = global_batch // ranks
         mine = np.arange(share, dtype=np.int64) + rank * share
         at_once = max(1, CHUNK // share)
-        pool = BufferPool((micro_batch, len(self.channels), self._span))
+        pools = self._pools(micro_batch)
         steps = self.steps_per_epoch(global_batch)
         for first in range(step, steps, at_once):
             chunk = np.arange(first, min(first + at_once, steps), dtype=np.int64)
             places = self._locate((chunk[:, None] * global_batch + mine).ravel(), epoch)
-            for start in range(0, len(places.rows), share):
+            for start in range(0, len(places.positions), share):
                 yield [
-                    self._batch(places[at : at + micro_batch], epoch, pool)
+                    self._batch(places[at : at + micro_batch], epoch, pools)
                     for at in range(start, start + share, micro_batch)
                 ]
 
@@ -224,56 +248,80 @@ class WindowReader:
         return ahead(self._evaluate(micro_batch, rank, ranks))
 
     def _evaluate(self, micro_batch: int, rank: int, ranks: int) -> Iterator[Batch]:
-        pool = BufferPool((micro_batch, len(self.channels), self._span))
+        pools = self._pools(micro_batch)
         for first in range(0, self.windows, micro_batch * ranks):
             start = first + rank * micro_batch
             at = np.arange(start, min(start + micro_batch, self.windows), dtype=np.int64)
-            places = Places(at, *self._table.locate(at, self.seed, None))
-            yield self._batch(places, 0, pool)
+            places = Places(at, at, self._table.locate(at, self.seed, None))
+            yield self._batch(places, 0, pools)
 
     def _locate(self, positions_N: Integers, epoch: int) -> Places:
         """Where the windows at these positions of an epoch lie."""
         windows_N, turns_N = self._order.at(positions_N, epoch)
-        return Places(positions_N, *self._table.locate(windows_N, self.seed, turns_N))
+        placed = self._table.locate(windows_N, self.seed, turns_N)
+        return Places(positions_N, windows_N, placed)
 
-    def _batch(self, places: Places, epoch: int, pool: BufferPool) -> Batch:
-        samples_BCT = pool.take()[: len(places.rows)]
-        self._fill(samples_BCT.numpy(), places)
-        windows = Windows(
-            modality=self.config.modality,
-            rate_hz=self.rate_hz,
-            channels=self.channels,
-            samples=samples_BCT,
-            scale=torch.from_numpy(self._segments.scale_RC[places.rows]),
-            offset=torch.from_numpy(self._segments.offset_RC[places.rows]),
-            complete=bool(self._table.complete_R[places.rows].all()),
-        )
+    def _pools(self, micro_batch: int) -> list[BufferPool]:
+        return [
+            BufferPool((micro_batch, len(seg.channels), round(self._span_s * seg.rate_hz)))
+            for seg in self._streams
+        ]
+
+    def _batch(self, places: Places, epoch: int, pools: list[BufferPool]) -> Batch:
+        rows = places.placed.rows_N
+        streams = {}
+        for seg, pool in zip(self._streams, pools, strict=True):
+            samples_BCT = pool.take()[: len(rows)]
+            placed = self._on_grid_of(seg, places.placed)
+            self._fill(samples_BCT.numpy(), seg, placed)
+            if seg is self._streams[0]:
+                complete = self._table.complete(placed)
+            else:
+                complete = inside(seg, placed, samples_BCT.shape[2])
+            streams[seg.stream] = Windows(
+                modality=seg.modality,
+                rate_hz=seg.rate_hz,
+                channels=seg.channels,
+                samples=samples_BCT,
+                scale=torch.from_numpy(seg.scale_RC[rows]),
+                offset=torch.from_numpy(seg.offset_RC[rows]),
+                complete=bool(complete.all()),
+            )
         return Batch(
-            streams={self.stream: windows},
+            streams=streams,
             seed=self.seed,
             epoch=epoch,
             positions=torch.from_numpy(places.positions.copy()),
-            rows=torch.from_numpy(places.rows.copy()),
-            subjects=torch.from_numpy(self._subjects_R[places.rows]),
+            rows=torch.from_numpy(rows.copy()),
+            subjects=torch.from_numpy(self._subjects_R[rows]),
+            anchors=None if self.anchors is None else torch.from_numpy(places.windows.copy()),
         )
 
-    def _fill(self, out_BCT: NDArray[np.int16], places: Places) -> None:
+    def _on_grid_of(self, seg: Segments, placed: Placed) -> Placed:
+        """The same windows on another stream's grid, at the nearest sample."""
+        lead = self._streams[0]
+        if seg is lead:
+            return placed
+        rows_N, starts_N, lefts_N = placed
+        first_N = (lead.begin_R[rows_N] + starts_N) / lead.rate_hz * seg.rate_hz
+        lefts_N = np.ceil(lefts_N / lead.rate_hz * seg.rate_hz - 1e-6).astype(np.int64)
+        return Placed(rows_N, np.rint(first_N).astype(np.int64) - seg.begin_R[rows_N], lefts_N)
+
+    def _fill(self, out_BCT: NDArray[np.int16], seg: Segments, placed: Placed) -> None:
         """Copy every window from its shard. Plain Python numbers, because this loop is the cost."""
-        seg, span, mapped = self._segments, self._span, self._mapped.samples
-        whole = tuple(range(len(self.channels)))
+        span, mapped = out_BCT.shape[2], self._mapped.samples
+        whole = tuple(range(len(seg.channels)))
         plain = [tuple(source) == whole for source in seg.sources]
-        rows = places.rows
+        rows = placed.rows_N
         # By shard, then by place: each map is touched once, and memory is read upwards.
-        by_place = np.lexsort((seg.data_offset_R[rows], seg.shard_R[rows]))
+        by_place = np.lexsort((seg.data_offset_R[rows], self._shard_R[rows]))
         columns = (
             by_place,
             *(
                 column[by_place]
                 for column in (
-                    rows,
-                    places.starts,
-                    places.lefts,
-                    seg.shard_R[rows],
+                    *placed,
+                    self._shard_R[rows],
                     seg.data_offset_R[rows] // 2,
                     seg.channels_R[rows],
                     seg.samples_R[rows],
@@ -284,30 +332,37 @@ class WindowReader:
         for at, row, start, left, shard, first, channels, samples, layout in zip(
             *(column.tolist() for column in columns), strict=True
         ):
-            if plain[layout] and start + span <= samples:
+            if plain[layout] and start >= 0 and start + span <= samples and left >= span:
                 array_CT = mapped(shard)[first : first + channels * samples]
                 out_BCT[at] = array_CT.reshape(channels, samples)[:, start : start + span]
             else:
-                self._fill_piecewise(out_BCT[at], row, start, left)
+                self._fill_piecewise(out_BCT[at], seg, row, start, left)
 
-    def _fill_piecewise(self, out_CT: NDArray[np.int16], row: int, start: int, left: int) -> None:
-        """A window over several segments, past the end of its recording, or with other channels."""
-        seg = self._segments
-        source = seg.sources[seg.layout_R[row]]
-        has = source >= 0
-        if left < self._span or not has.all():
-            out_CT.fill(MISSING)
-        filled, wanted = 0, min(self._span, left)
-        while filled < wanted:
-            channels, samples = int(seg.channels_R[row]), int(seg.samples_R[row])
-            first = int(seg.data_offset_R[row]) // 2
-            array_CT = self._mapped.samples(int(seg.shard_R[row]))[
-                first : first + channels * samples
-            ]
-            piece_CT = array_CT.reshape(channels, samples)[:, start : start + wanted - filled]
-            out_CT[has, filled : filled + piece_CT.shape[1]] = piece_CT[source[has]]
-            filled += piece_CT.shape[1]
-            row, start = row + 1, 0
+    def _fill_piecewise(
+        self, out_CT: NDArray[np.int16], seg: Segments, row: int, start: int, left: int
+    ) -> None:
+        """A window over several segments, past an end of its recording, or with other channels."""
+        out_CT.fill(MISSING)
+        record = self._record_R[row]
+        first = int(seg.begin_R[row]) + start
+        last = first + min(out_CT.shape[1], left)
+        while row > 0 and self._record_R[row - 1] == record and seg.begin_R[row] > first:
+            row -= 1
+        while row < len(self._record_R) and self._record_R[row] == record:
+            begin, samples = int(seg.begin_R[row]), int(seg.samples_R[row])
+            if begin >= last:
+                break
+            low, high = max(first, begin), min(last, begin + samples)
+            if low < high:
+                source = seg.sources[seg.layout_R[row]]
+                has = source >= 0
+                channels, at = int(seg.channels_R[row]), int(seg.data_offset_R[row]) // 2
+                array_CT = self._mapped.samples(int(self._shard_R[row]))[
+                    at : at + channels * samples
+                ]
+                piece_CT = array_CT.reshape(channels, samples)[:, low - begin : high - begin]
+                out_CT[has, low - first : high - first] = piece_CT[source[has]]
+            row += 1
 
 
 def open_folder(where: str, config: DataConfig) -> ShardFolder:

@@ -52,7 +52,8 @@ class Batch:
 
     `positions` int64 [B] are the rows' places in the epoch's order: with `seed` and `epoch` they
     decide every random choice about a row (`signals.randomness`). `rows` int64 [B] are rows of the
-    shard index; `subjects` int64 [B] number the subjects of the index. The last micro-batch of an
+    shard index; `subjects` int64 [B] number the subjects of the index; `anchors` int64 [B] are rows
+    of the reader's table of anchors where windows stand at annotations. The last micro-batch of an
     evaluation may be short, and a rank may get an empty one: B is then 0.
     """
 
@@ -62,6 +63,7 @@ class Batch:
     positions: Tensor
     rows: Tensor
     subjects: Tensor
+    anchors: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -74,4 +76,5 @@ class Batch:
             positions=self.positions.to(device, non_blocking=True),
             rows=self.rows.to(device, non_blocking=True),
             subjects=self.subjects.to(device, non_blocking=True),
+            anchors=None if self.anchors is None else self.anchors.to(device, non_blocking=True),
         )

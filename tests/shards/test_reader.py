@@ -121,7 +121,7 @@ def varied(count: int = 14, split: str = "train") -> list[Made]:
 
 def config(*folders: Path, **changes: Any) -> DataConfig:
     """One-second windows of the two marked channels."""
-    base = DataConfig(shards=tuple(map(str, folders)), channels=PAIR, window_s=1.0)
+    base = DataConfig(shards=tuple(map(str, folders)), channels={"ecg": PAIR}, window_s=1.0)
     return replace(base, **changes)
 
 
@@ -365,7 +365,7 @@ def test_channels_come_by_name_and_absent_ones_are_missing(tmp_path: Path) -> No
     ]
     channels = ("V1", "I")
     reader = WindowReader(
-        config(write_folder(tmp_path / "toy", made), channels=channels), "train", seed=0
+        config(write_folder(tmp_path / "toy", made), channels={"ecg": channels}), "train", seed=0
     )
     (batch,) = reader.evaluation_batches(micro_batch=3, rank=0, ranks=1)
     assert np.array_equal(samples_of(batch), np.stack(slow_windows(made, channels, 100, 100)))
@@ -466,11 +466,11 @@ def test_impossible_requests_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'test' is empty.*train 23.*Name one of these"):
         WindowReader(config(folder), "test", seed=0)
     with pytest.raises(ValueError, match=r"no record .* has V6; their channels are I, II"):
-        WindowReader(config(folder, channels=("I", "V6")), "train", seed=0)
+        WindowReader(config(folder, channels={"ecg": ("I", "V6")}), "train", seed=0)
     with pytest.raises(ValueError, match=r"holds no ppg.*'ecg'"):
-        WindowReader(config(folder, modality="ppg", channels=("ppg",)), "train", seed=0)
+        WindowReader(config(folder, channels={"ppg": ("ppg",)}), "train", seed=0)
     with pytest.raises(KeyError, match=r"unknown channel 'XI'.*known"):
-        config(folder, channels=("XI",))
+        config(folder, channels={"ecg": ("XI",)})
     with pytest.raises(ValueError, match="1 weights for 2"):
         config(folder, folder, weights=(1.0,))
     faster = [Made("f", marked(0, 200), (200,), rate_hz=200.0)]
