@@ -41,6 +41,9 @@ ALSO: dict[str, dict[str, float]] = {
 }
 """What EDF headers write beside `FACTORS`; heart rate and saturation often come without a unit."""
 
+LONGEST_S = 31 * 86_400.0
+"""A few samples that claim to last for years would be resampled to more than memory holds."""
+
 AGAIN = "get the file again from the source"
 MNE_VOLTS = {"uV": 1e-6, "μV": 1e-6, "\xb5V": 1e-6, "mV": 1e-3}
 """The units that MNE-Python turns into volts, and their size; it leaves other values alone."""
@@ -402,6 +405,11 @@ def _bounded(header: _Header, data_bytes: int) -> _Header:
         )
     if held < 1:
         raise RecordError(f"{path}: it holds no data record; leave it out")
+    if held * header.record_s > LONGEST_S:
+        raise RecordError(
+            f"{path}: {held} data records of {header.record_s:g} s are longer than {LONGEST_S:g} s, "
+            f"which no recording is; {AGAIN}"
+        )
     return replace(header, records=held)
 
 

@@ -10,8 +10,10 @@ number of elements are bounded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
@@ -46,11 +48,11 @@ def read_scoring(path: Path) -> Scoring:
     private: list[str] = []
     try:
         for element in _elements(path):
-            if element.tag == "EpochLength" and float(element.text or 0) != EPOCH_S:
+            if element.tag == "EpochLength" and _number("epoch", element.text) != EPOCH_S:
                 raise ValueError(f"expected epochs of {EPOCH_S:g} s, found {element.text} s")
             if element.tag == "SleepStage":
                 onset_s = len(stages) * EPOCH_S
-                stages.append(epoch(onset_s, int(element.text or "")))
+                stages.append(epoch(onset_s, int(_number("stage", element.text))))
             if element.tag == "ScoredEvent":
                 said = {child.tag: (child.text or "").strip() for child in element}
                 private += said.get("ClockTime", "").split()
@@ -61,7 +63,7 @@ def read_scoring(path: Path) -> Scoring:
             raise
         raise RecordError(f"{path}: {error}; {AGAIN}") from error
     found = sorted((stage for stage in stages if stage), key=lambda stage: stage.onset_s)
-    for one, after in zip(found, found[1:], strict=False):
+    for one, after in pairwise(found):
         if after.onset_s < one.onset_s + one.duration_s:
             raise RecordError(
                 f"{path}: two epochs overlap: {one.code} from {one.onset_s:g} s on and {after.code} "
@@ -73,14 +75,21 @@ def read_scoring(path: Path) -> Scoring:
 
 def _run(said: dict[str, str]) -> list[Annotation | None]:
     """The epochs of one event; what is left of an epoch at its end is none."""
-    number = int(said.get("EventConcept", "").rpartition("|")[2])
-    start_s, duration_s = float(said.get("Start", "")), float(said.get("Duration", ""))
-    if not (0 <= start_s <= MAX_S and 0 <= duration_s <= MAX_S):
-        raise ValueError(
-            f"expected a start and a duration of 0 to {MAX_S:g} s, found {start_s:g} and "
-            f"{duration_s:g} s"
-        )
+    number = int(_number("stage", said.get("EventConcept", "").rpartition("|")[2]))
+    start_s = _number("start", said.get("Start"))
+    duration_s = _number("duration", said.get("Duration"))
     return [epoch(start_s + i * EPOCH_S, number) for i in range(int(duration_s // EPOCH_S))]
+
+
+def _number(what: str, text: str | None) -> float:
+    """A stage, or seconds of a week at most. Raises `ValueError` on anything else."""
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = math.nan
+    if not -1 <= value <= MAX_S:
+        raise ValueError(f"expected a {what} of 0 to {MAX_S:g}, found {(text or '')[:40]!r}")
+    return value
 
 
 def _elements(path: Path) -> Iterator[Any]:
@@ -104,5 +113,5 @@ def _elements(path: Path) -> Iterator[Any]:
                     yield element
                     if element.tag in ("ScoredEvent", "SleepStage"):
                         element.clear()
-    except (ParseError, DefusedXmlException, OSError) as error:
+    except (ParseError, DefusedXmlException, LookupError, OSError) as error:
         raise RecordError(f"{path}: no readable XML ({error}); {AGAIN}") from error
