@@ -177,7 +177,7 @@ def _continues(
 
     Raises `ValueError` where channels or scale change inside a recording.
     """
-    follows = np.diff(record_R) == 0
+    follows: NDArray[np.bool_] = np.diff(record_R) == 0
     follows &= np.diff(shard_R) == 0
     follows &= np.diff(index["segment"].to_numpy()) == 1
     start_s = index["start_s"].to_numpy()

@@ -309,8 +309,9 @@ class WindowReader:
 
     def _fill(self, out_BCT: NDArray[np.int16], seg: Segments, placed: Placed) -> None:
         """Copy every window from its shard. Plain Python numbers, because this loop is the cost."""
-        span, mapped = out_BCT.shape[2], self._mapped.samples
-        whole = tuple(range(len(seg.channels)))
+        _, wanted, span = out_BCT.shape
+        mapped = self._mapped.samples
+        whole = tuple(range(wanted))
         plain = [tuple(source) == whole for source in seg.sources]
         rows = placed.rows_N
         # By shard, then by place: each map is touched once, and memory is read upwards.
@@ -334,7 +335,7 @@ class WindowReader:
         ):
             if plain[layout] and start >= 0 and start + span <= samples and left >= span:
                 array_CT = mapped(shard)[first : first + channels * samples]
-                out_BCT[at] = array_CT.reshape(channels, samples)[:, start : start + span]
+                out_BCT[at] = array_CT.reshape(channels, samples)[:wanted, start : start + span]
             else:
                 self._fill_piecewise(out_BCT[at], seg, row, start, left)
 

@@ -77,7 +77,11 @@ def address(folder: Path) -> Iterator[str]:
 
 def reader(where: str, cache: Path, block: int = 2) -> WindowReader:
     config = DataConfig(
-        shards=(where,), channels={"ecg": ("I",)}, window_s=1.0, shuffle_shards=block, cache=str(cache)
+        shards=(where,),
+        channels={"ecg": ("I",)},
+        window_s=1.0,
+        shuffle_shards=block,
+        cache=str(cache),
     )
     return WindowReader(config, "train", seed=0)
 
