@@ -15,7 +15,6 @@ subject" only as far as one record is one patient. There are no official folds.
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,35 +24,20 @@ import scipy.io
 from numpy.typing import NDArray
 
 from ..signals import LEADS_12, Recording, Signal
+from .challenge_files import STATED, merged, read_challenge_record, records_in
+from .challenge_ids import dataset_of
 from .registry import About, RecordError, RecordRef
+from .snomed import CPSC_NINE
 from .subjects import age_years, sex_named
 from .tree import find_folders
-from .wfdb16 import comment_fields, read_wfdb
 
 CLASSES = ("Normal", "AF", "I-AVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")
 """The nine classes; class n of `REFERENCE.csv` is the n-th, counted from 1."""
 
-SNOMED = {
-    "426783006": "Normal",
-    "164889003": "AF",
-    "270492004": "I-AVB",
-    "164909002": "LBBB",
-    "59118001": "RBBB",
-    "284470004": "PAC",
-    "164884008": "PVC",
-    "429622005": "STD",
-    "164931005": "STE",
-}
-"""The Challenge copy's code → class. Any other code is kept under its number."""
-
 REFERENCE = "REFERENCE.csv"
 RATE_HZ = 500.0
-STATED = 100.0
-"""The value of a label: this source gives no likelihoods."""
-
 # The longest record takes 7 MB; compressed MATLAB files can unfold to a thousand times their size.
 MAX_MAT_BYTES = 1 << 24
-_RECORD_FILE = re.compile(r"A\d{4}\.(?:hea|mat)", re.ASCII)
 
 
 class CPSC2018:
@@ -90,47 +74,34 @@ class CPSC2018:
             folders += found
         copies = [folder for folder in folders if any(folder.glob("A*.hea"))]
         originals = [folder for folder in folders if folder not in copies]
-        refs: dict[str, RecordRef] = {}
-        for ref in (*_originals(originals), *_copies(copies)):
-            first = refs.setdefault(ref.record, ref)
-            if first is not ref and not _agree(first, ref):
-                raise ValueError(
-                    f"record {ref.record} differs between {first.path.parent} and "
-                    f"{ref.path.parent}; give roots of one form and version of CPSC2018"
-                )
-        return [refs[record] for record in sorted(refs)]
+        return merged((*_originals(originals), *_copies(copies)), "CPSC2018")
 
     def read(self, ref: RecordRef) -> Recording:
         """One record in mV: float32 from the original, int16 from the Challenge's copy."""
+        private: tuple[str, ...] = ()
         if ref.facts["form"] == "original":
             signal, age, sex = read_original(ref.path.with_suffix(".mat"))
             classes = _reference_classes(ref)
         else:
-            record = read_wfdb(ref.path)
-            signal = record.ecg(LEADS_12)
-            said = comment_fields(record.comments)
-            age, sex = said.get("age", ""), said.get("sex", "")
-            codes = [code.strip() for code in said.get("dx", "").split(",")]
-            classes = [SNOMED.get(code, code) for code in codes if code]
-        try:
-            return Recording(
-                dataset=self.name,
-                record=ref.record,
-                subject=ref.subject,
-                signals=(signal,),
-                labels=dict.fromkeys(classes, STATED),
-                age=age_years(age),
-                sex=sex_named(sex),
-            )
-        except ValueError as error:
-            raise RecordError(f"{ref.path}: {error}; get the file again from the source") from error
+            signal, codes, age, sex, private, *_ = read_challenge_record(ref.path)
+            classes = [CPSC_NINE.get(code, code) for code in codes]
+        return Recording(
+            dataset=self.name,
+            record=ref.record,
+            subject=ref.subject,
+            signals=(signal,),
+            labels=dict.fromkeys(classes, STATED),
+            age=age,
+            sex=sex,
+            private=private,
+        )
 
     def label_sets(self, roots: Sequence[Path]) -> dict[str, dict[str, list[str]]]:
         """The nine classes; they are the same in both forms and need no file."""
         return {self.name: {name: [name] for name in CLASSES}}
 
 
-def read_original(path: Path) -> tuple[Signal, str, str]:
+def read_original(path: Path) -> tuple[Signal, float | None, str | None]:
     """(signal, age, sex) of an original file; its leads stand in the standard order.
 
     Raises `RecordError`.
@@ -143,7 +114,7 @@ def read_original(path: Path) -> tuple[Signal, str, str]:
             )
         ecg = scipy.io.loadmat(path, variable_names=["ECG"])["ECG"][0, 0]
         data: NDArray[Any] = ecg["data"]
-        age, sex = _scalar_text(ecg["age"]), _scalar_text(ecg["sex"])
+        age_text, sex_text = _scalar_text(ecg["age"]), _scalar_text(ecg["sex"])
     except OSError as error:
         raise RecordError(
             f"{path}: the file cannot be read ({error.strerror or error}); {again}"
@@ -167,6 +138,10 @@ def read_original(path: Path) -> tuple[Signal, str, str]:
     samples = data.astype(np.float32)
     if not np.isfinite(samples).any():
         raise RecordError(f"{path}: every sample is missing (NaN); leave the record out")
+    try:
+        age, sex = age_years(age_text), sex_named(sex_text)
+    except ValueError as error:
+        raise RecordError(f"{path}: {error}; {again}") from error
     return Signal("ecg", samples, RATE_HZ, LEADS_12), age, sex
 
 
@@ -179,7 +154,9 @@ def _originals(folders: Sequence[Path]) -> Iterator[RecordRef]:
             f"{folders[0]}: records without {REFERENCE} here or one folder up; download the labels"
         )
     classes: dict[str, tuple[str, ...]] = {}
-    paths = {path.name: path for folder in reversed(folders) for path in _records(folder)}
+    paths = {
+        path.name: path for folder in reversed(folders) for path in records_in(folder, _is_record)
+    }
     for reference in references:
         for name, numbers in _read_reference(reference).items():
             if classes.setdefault(name, numbers) != numbers:
@@ -195,31 +172,20 @@ def _originals(folders: Sequence[Path]) -> Iterator[RecordRef]:
 def _copies(folders: Sequence[Path]) -> Iterator[RecordRef]:
     """Records in the Challenge's form."""
     for folder in folders:
-        for path in _records(folder):
+        for path in records_in(folder, _is_record):
             yield _ref(path, {"form": "challenge"})
-
-
-def _records(folder: Path) -> list[Path]:
-    """The paths, without suffix, of the records that have any file in the folder."""
-    return sorted({path.with_suffix("") for path in folder.iterdir() if _is_record(path.name)})
-
-
-def _agree(a: RecordRef, b: RecordRef) -> bool:
-    """Whether two references to one record state the same: its facts and, of a copy, its header."""
-    headers = [Path(f"{ref.path}.hea") for ref in (a, b) if ref.facts["form"] == "challenge"]
-    return a.facts == b.facts and len({h.read_bytes() for h in headers if h.is_file()}) <= 1
 
 
 def _ref(path: Path, facts: dict[str, Any]) -> RecordRef:
     return RecordRef(path.name, f"cpsc2018-{path.name}", path, None, facts)
 
 
-def _is_record(file: str) -> bool:
-    return _RECORD_FILE.fullmatch(file) is not None
+def _is_record(name: str) -> bool:
+    return dataset_of(name) == CPSC2018.name
 
 
 def _holds_records(files: Sequence[str]) -> bool:
-    return any(map(_is_record, files))
+    return any(file.endswith((".hea", ".mat")) and _is_record(file[:-4]) for file in files)
 
 
 def _read_reference(path: Path) -> dict[str, tuple[str, ...]]:

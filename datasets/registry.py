@@ -85,8 +85,10 @@ class Source(Protocol):
 
 
 SOURCES: dict[str, str] = {
-    "ptbxl": "ptbxl:PTBXL",
+    "challenge": "challenge:Challenge",
+    "chapman": "chapman:Chapman",
     "cpsc2018": "cpsc2018:CPSC2018",
+    "ptbxl": "ptbxl:PTBXL",
 }
 """Name → module and class in this folder."""
 

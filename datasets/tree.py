@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-DEPTH = 5
-"""How many folders deep a source may lie below the root (`wget -r` makes four)."""
+DEPTH = 8
+"""How many folders deep a source may lie below the root: `wget -r` makes four, sources up to three."""
 
 
 def find_folders(root: Path, holds: Callable[[Sequence[str]], bool]) -> list[Path]:
