@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 import polars as pl
@@ -67,12 +68,17 @@ def sample_key(dataset: str, record: str, segment: int) -> str:
     return f"{dataset}_{re.sub(r'[^A-Za-z0-9_-]', '_', record)}_{segment:05d}"
 
 
-def read_index(folder: Path) -> pl.DataFrame:
-    """The index of a shard folder. Raises `FileNotFoundError` that says how to build one."""
+def read_index(folder: Path, without: Collection[str] = ()) -> pl.DataFrame:
+    """The index of a shard folder, but for the columns that are not wanted.
+
+    Raises `FileNotFoundError` that says how to build one.
+    """
     path = folder / INDEX
     if not path.is_file():
         raise FileNotFoundError(
             f"{folder} is not a finished shard folder ({INDEX} is missing); "
             "build it with `biofm shards build`, or run the interrupted build again"
         )
-    return pl.read_parquet(path)
+    if not without:
+        return pl.read_parquet(path)
+    return pl.scan_parquet(path).drop(without, strict=False).collect()

@@ -28,12 +28,17 @@ class ShardError(ValueError):
 
 
 class ShardFolder:
-    """A finished shard folder on disk. Raises `FileNotFoundError` where it is none."""
+    """A finished shard folder on disk. Raises `FileNotFoundError` where it is none.
 
-    def __init__(self, folder: Path, name: str | None = None) -> None:
+    Its `index` lacks the columns that are large and not used to read samples: fingerprints and,
+    unless they are asked for, annotations.
+    """
+
+    def __init__(self, folder: Path, name: str | None = None, *, annotations: bool = False) -> None:
         self.folder = folder
         self.name = name or str(folder)
-        self.index: pl.DataFrame = read_index(folder)
+        unused = ("fingerprint",) if annotations else ("fingerprint", "annotations")
+        self.index: pl.DataFrame = read_index(folder, without=unused)
         if not (folder / MANIFEST).is_file():
             raise FileNotFoundError(
                 f"{folder} is not a finished shard folder ({MANIFEST} is missing): "

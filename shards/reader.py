@@ -369,8 +369,10 @@ class WindowReader:
 def open_folder(where: str, config: DataConfig) -> ShardFolder:
     """A shard folder on disk or at an address."""
     if "://" in where:
-        return RemoteFolder(where, Path(config.cache), config.shuffle_shards)
-    return ShardFolder(Path(where))
+        return RemoteFolder(
+            where, Path(config.cache), config.shuffle_shards, annotations=config.anchor is not None
+        )
+    return ShardFolder(Path(where), annotations=config.anchor is not None)
 
 
 def split_rows(folder: ShardFolder, split: str, modality: str) -> pl.DataFrame:

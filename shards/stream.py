@@ -32,7 +32,9 @@ class RemoteFolder(ShardFolder):
     `OSError` where something cannot be fetched.
     """
 
-    def __init__(self, address: str, cache: Path, block_shards: int) -> None:
+    def __init__(
+        self, address: str, cache: Path, block_shards: int, *, annotations: bool = False
+    ) -> None:
         if urlsplit(address).scheme not in ("http", "https"):
             raise ValueError(f"{address}: only http:// and https:// addresses can be read")
         if block_shards < 1:
@@ -46,7 +48,7 @@ class RemoteFolder(ShardFolder):
         folder = cache / hashlib.sha256(self.address.encode()).hexdigest()[:16]
         for name in (INDEX, MANIFEST):
             fetch(f"{self.address}/{name}", folder / name)
-        super().__init__(folder, self.address)
+        super().__init__(folder, self.address, annotations=annotations)
         left = sorted(folder.glob("*.tar"), key=lambda path: path.stat().st_mtime)
         self._recent = [path.name for path in left]
 
