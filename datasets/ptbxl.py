@@ -91,15 +91,17 @@ class PTBXL:
             raise RecordError(
                 f"{ref.path}: its row in {TABLE}: {error}; get the table again"
             ) from error
+        record = read_wfdb(ref.path)
         return Recording(
             dataset=self.name,
             record=ref.record,
             subject=ref.subject,
-            signals=(read_wfdb(ref.path).ecg(LEADS_12),),
+            signals=(record.ecg(LEADS_12),),
             labels=labels,
             age=age,
             sex=sex,
             fold=ref.fold,
+            private=record.private,
         )
 
     def label_sets(self, roots: Sequence[Path]) -> dict[str, dict[str, list[str]]]:
