@@ -8,17 +8,16 @@
   bytes, decimal commas). It goes rate by rate, so that nothing is resampled, and gives float32. It is
   also the reference in the tests.
 
-The header is held against the size of the file before anything else is read.
+The header is held against the size of the file before anything else is read (`edf_header`).
 
 Shapes: C channels, T time. Format: Kemp et al. 1992 and 2003, https://www.edfplus.info/specs.
 """
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +27,7 @@ import numpy as np
 from ..signals import MISSING, Signal
 from ..signals.types import Samples
 from ..signals.vocabulary import unit
+from .edf_header import AGAIN, Header, read_header
 from .registry import RecordError
 from .wfdb16 import FACTORS
 
@@ -41,25 +41,8 @@ ALSO: dict[str, dict[str, float]] = {
 }
 """What EDF headers write beside `FACTORS`; heart rate and saturation often come without a unit."""
 
-LONGEST_S = 31 * 86_400.0
-"""A few samples that claim to last for years would be resampled to more than memory holds."""
-
-AGAIN = "get the file again from the source"
 MNE_VOLTS = {"uV": 1e-6, "μV": 1e-6, "\xb5V": 1e-6, "mV": 1e-3}
 """The units that MNE-Python turns into volts, and their size; it leaves other values alone."""
-
-_NO_NAMES = {
-    "",
-    "X",
-    "M",
-    "F",
-    "MALE",
-    "FEMALE",
-    "STARTDATE",
-    "01.01.85",
-    "00.00.00",
-    "01-JAN-1985",
-}
 
 
 class EdfAnnotation(NamedTuple):
@@ -173,49 +156,12 @@ class EdfRecording:
         samples[0] = first
         for row, channel in zip(samples[1:], channels[1:], strict=True):
             row[:] = channel.samples
+        calibrated = [(c.scale * f, c.offset * f) for c, f in zip(channels, factors, strict=True)]
+        scale, offset = np.array(calibrated, np.float32).T
         if samples.dtype == np.float32:
             samples *= np.array(factors, np.float32)[:, None]
             return Signal(modality, samples, rate_hz, tuple(named.values()))
-        calibrated = [(c.scale * f, c.offset * f) for c, f in zip(channels, factors, strict=True)]
-        scale, offset = np.array(calibrated, np.float32).T
         return Signal(modality, samples, rate_hz, tuple(named.values()), scale, offset)
-
-
-@dataclass(frozen=True)
-class _Header:
-    """What the bounds, the units and the private words are taken from, leniently."""
-
-    path: Path
-    bytes_a_sample: int
-    reserved: str
-    private: tuple[str, ...]
-    record_s: float
-    records: int
-    labels: tuple[str, ...]
-    units: tuple[str, ...]
-    physical: tuple[tuple[float, float], ...]
-    digital: tuple[tuple[float, float], ...]
-    samples_a_record: tuple[int, ...]
-
-    @property
-    def ordinary(self) -> list[int]:
-        """The places of the channels that are not annotations."""
-        return [i for i, label in enumerate(self.labels) if label not in _TEXTS]
-
-    def channel(self, place: int, load: Callable[[], Samples]) -> EdfChannel:
-        """The channel at a place of the file."""
-        return EdfChannel(
-            self.path,
-            self.labels[place],
-            self.units[place],
-            self.samples_a_record[place] / self.record_s,
-            self.physical[place],
-            self.digital[place],
-            load,
-        )
-
-
-_TEXTS = ("EDF Annotations", "BDF Annotations")
 
 
 def read_edf(path: Path) -> EdfRecording:
@@ -223,20 +169,20 @@ def read_edf(path: Path) -> EdfRecording:
 
     Raises `RecordError` on anything that is no such file, is cut short, or has gaps in time (EDF+D).
     """
-    header = _read_header(path)
+    header = read_header(path)
     if header.bytes_a_sample == 3:
         return _with_mne(header)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a number of records that the file's size corrects
             edf = edfio.read_edf(path, lazy_load_data=True, header_encoding="latin-1")
-            understood = edf.duration > 0 and len(edf.signals) == len(header.ordinary)
+            understood = edf.duration >= 0 and len(edf.signals) == len(header.ordinary)
     except (ValueError, LookupError):
         understood = False
     return _with_edfio(header, edf) if understood else _with_mne(header)
 
 
-def _with_edfio(header: _Header, edf: edfio.Edf) -> EdfRecording:
+def _with_edfio(header: Header, edf: edfio.Edf) -> EdfRecording:
     try:
         if header.reserved.startswith("EDF+D") and not edf.is_continuous:
             raise _has_gaps(header.path)
@@ -255,18 +201,17 @@ def _with_edfio(header: _Header, edf: edfio.Edf) -> EdfRecording:
     places = zip(header.ordinary, edf.signals, strict=True)
     return _recording(
         header,
-        [header.channel(place, loader(signal)) for place, signal in places],
+        [_channel(header, place, loader(signal)) for place, signal in places],
         ((text.onset, text.duration, text.text) for text in texts),
     )
 
 
-def _with_mne(header: _Header) -> EdfRecording:
+def _with_mne(header: Header) -> EdfRecording:
     import mne  # here, because it is slow to import and few files need it
 
     if header.reserved[3:5] == "+D":
         raise _has_gaps(header.path)
     read = mne.io.read_raw_edf if header.bytes_a_sample == 2 else mne.io.read_raw_bdf
-    named = [header.labels[place] for place in header.ordinary]
 
     def loader(raw: Any, row: int, unit: str) -> Callable[[], Samples]:
         factor = 1 / MNE_VOLTS.get(unit, 1.0)
@@ -283,30 +228,41 @@ def _with_mne(header: _Header) -> EdfRecording:
                 if overlap := sorted({header.labels[i] for i in places} & set(others)):
                     raise RecordError(
                         f"{header.path}: the label {overlap[0]!r} occurs at two rates, which "
-                        f"only EDF after the standard may have; rename one"
+                        "MNE-Python cannot tell apart; rename one"
                     )
                 raw = read(header.path, exclude=others, encoding="latin1", verbose="ERROR")
                 texts = raw.annotations
                 for row, place in enumerate(places):
                     load = loader(raw, row, header.units[place])
-                    channels[place] = header.channel(place, load)
+                    channels[place] = _channel(header, place, load)
     except RecordError:
         raise
     except Exception as error:  # MNE-Python raises whatever its parts raise
         raise RecordError(
             f"{header.path}: neither edfio nor MNE-Python reads it ({error}); {AGAIN}"
         ) from error
-    found = [channels[place] for place in sorted(channels)]
-    assert [channel.label for channel in found] == named
     return _recording(
         header,
-        found,
+        [channels[place] for place in header.ordinary],
         ((text["onset"], text["duration"], str(text["description"])) for text in texts),
     )
 
 
+def _channel(header: Header, place: int, load: Callable[[], Samples]) -> EdfChannel:
+    """The channel at a place of the file."""
+    return EdfChannel(
+        header.path,
+        header.labels[place],
+        header.units[place],
+        header.samples_a_record[place] / header.record_s,
+        header.physical[place],
+        header.digital[place],
+        load,
+    )
+
+
 def _recording(
-    header: _Header,
+    header: Header,
     channels: Iterable[EdfChannel],
     texts: Iterable[tuple[float, float | None, str]],
 ) -> EdfRecording:
@@ -325,117 +281,3 @@ def _has_gaps(path: Path) -> RecordError:
         f"{path}: an EDF+D file whose data records leave gaps in time; expected one continuous "
         "recording; save it as EDF+C, one file for each stretch"
     )
-
-
-def _read_header(path: Path) -> _Header:
-    """The header, held against the size of the file. Raises `RecordError`."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            fixed = file.read(256)
-            version = fixed[:8]
-            if len(fixed) < 256 or version not in (b"0       ", b"\xffBIOSEMI"):
-                raise RecordError(
-                    f"{path}: expected an EDF or BDF header of 256 bytes, found {len(fixed)} bytes "
-                    f"that begin with {fixed[:8]!r}; {AGAIN}"
-                )
-            count = _whole(path, "number of channels", fixed[252:256])
-            if count < 1 or 256 * (count + 1) > size:
-                raise RecordError(
-                    f"{path}: its header announces {count} channels, which take "
-                    f"{256 * (count + 1)} bytes, but the file has {size}; {AGAIN}"
-                )
-            each = file.read(256 * count)
-    except OSError as error:
-        raise RecordError(f"{path}: the file cannot be read ({error.strerror}); {AGAIN}") from error
-
-    def column(start: int, width: int) -> list[bytes]:
-        first = start * count
-        return [each[first + i * width : first + (i + 1) * width] for i in range(count)]
-
-    def ranges(what: str, start: int) -> tuple[tuple[float, float], ...]:
-        lows, highs = column(start, 8), column(start + 8, 8)
-        pairs = zip(lows, highs, strict=True)
-        return tuple((_number(path, what, low), _number(path, what, high)) for low, high in pairs)
-
-    stated = _whole(path, "size of the header", fixed[184:192])
-    if stated != 256 * (count + 1):
-        raise RecordError(
-            f"{path}: its header says to be {stated} bytes long, but {count} channels take "
-            f"{256 * (count + 1)}; {AGAIN}"
-        )
-    header = _Header(
-        path=path,
-        bytes_a_sample=2 if version == b"0       " else 3,
-        reserved=_text(fixed[192:236]),
-        private=_private(fixed),
-        record_s=_number(path, "duration of a data record", fixed[244:252]),
-        records=_whole(path, "number of data records", fixed[236:244]),
-        labels=tuple(_text(field) for field in column(0, 16)),
-        units=tuple(_text(field) for field in column(96, 8)),
-        physical=ranges("physical range", 104),
-        digital=ranges("digital range", 120),
-        samples_a_record=tuple(
-            _whole(path, "samples in a data record", field) for field in column(216, 8)
-        ),
-    )
-    return _bounded(header, size - stated)
-
-
-def _bounded(header: _Header, data_bytes: int) -> _Header:
-    """The header with the number of data records that the file has. Raises `RecordError`."""
-    path = header.path
-    if min(header.samples_a_record) < 1:
-        place = header.samples_a_record.index(min(header.samples_a_record))
-        raise RecordError(
-            f"{path}: channel {header.labels[place]!r} has {header.samples_a_record[place]} samples "
-            f"in a data record, expected at least 1; {AGAIN}"
-        )
-    if header.ordinary and not header.record_s > 0:
-        raise RecordError(
-            f"{path}: a data record lasts {header.record_s:g} s, expected more than 0; {AGAIN}"
-        )
-    record_bytes = header.bytes_a_sample * sum(header.samples_a_record)
-    held, rest = divmod(data_bytes, record_bytes)
-    # −1 stands in a file whose recording was not ended properly.
-    if header.records != -1 and (header.records > held or rest):
-        raise RecordError(
-            f"{path}: expected {header.records} data records of {record_bytes} bytes, found "
-            f"{held} and {rest} bytes of another: the file is cut short or damaged; {AGAIN}"
-        )
-    if held < 1:
-        raise RecordError(f"{path}: it holds no data record; leave it out")
-    if held * header.record_s > LONGEST_S:
-        raise RecordError(
-            f"{path}: {held} data records of {header.record_s:g} s are longer than {LONGEST_S:g} s, "
-            f"which no recording is; {AGAIN}"
-        )
-    return replace(header, records=held)
-
-
-def _private(fixed: bytes) -> tuple[str, ...]:
-    """Words of the patient, recording, date and time fields, but for sex and placeholders."""
-    patient, recording, date, time = fixed[8:88], fixed[88:168], fixed[168:176], fixed[176:184]
-    words = [*_text(patient).split(), *_text(recording).split(), _text(date), _text(time)]
-    return tuple(dict.fromkeys(word for word in words if word.upper() not in _NO_NAMES))
-
-
-def _text(field: bytes) -> str:
-    return field.decode("latin-1").replace("\0", " ").strip()
-
-
-def _number(path: Path, what: str, field: bytes) -> float:
-    try:
-        value = float(_text(field).replace(",", "."))
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise RecordError(f"{path}: the {what} is {field!r}, expected a number; {AGAIN}")
-    return value
-
-
-def _whole(path: Path, what: str, field: bytes) -> int:
-    value = _number(path, what, field)
-    if value != int(value):
-        raise RecordError(f"{path}: the {what} is {field!r}, expected a whole number; {AGAIN}")
-    return int(value)

@@ -135,7 +135,7 @@ class MESA:
             annotations=tuple(sorted(inside, key=_onset)),
             age=ref.facts["age"],
             sex=ref.facts["sex"],
-            private=(*edf.private, *scoring.private),
+            private=tuple(dict.fromkeys((*edf.private, *scoring.private))),
         )
 
     def label_sets(self, roots: Sequence[Path]) -> dict[str, dict[str, list[str]]]:
@@ -211,7 +211,8 @@ def _counts(ref: RecordRef, duration_s: float) -> list[Signal]:
     overlap = ref.facts["overlap"]
     if path is None or overlap is None:
         return []
-    return activity(path, *overlap, duration_s)
+    line, shift_s = overlap
+    return activity(path, line, shift_s, duration_s)
 
 
 def _scoring(ref: RecordRef) -> Scoring:

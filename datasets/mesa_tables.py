@@ -40,7 +40,11 @@ def beats(path: Path | None) -> list[Annotation]:
     if path is None:
         return []
     rows = _numbers(path, "seconds", "type").drop_nulls().filter(pl.col("type") != 0)
-    unknown = rows.filter(~pl.col("type").is_in(list(BEATS)))["type"].unique().to_list()
+    unknown = (
+        rows.filter(~pl.col("type").is_in([float(kind) for kind in BEATS]))["type"]
+        .unique()
+        .to_list()
+    )
     if unknown:
         raise RecordError(f"{path}: expected beats of Type 0 to 3, found {unknown[:5]}; {AGAIN}")
     return [Annotation(second, 0.0, BEATS[int(kind)]) for second, kind in rows.iter_rows()]
