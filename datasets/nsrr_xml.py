@@ -4,8 +4,8 @@
   `Stages|Stages`, `EventConcept` such as `Stage 2 sleep|2`, `Start`, `Duration` in seconds);
 - Compumedics Profusion's: `CMPStudyConfig` with one `SleepStage` number for each epoch.
 
-The files are streamed through `defusedxml`, which refuses entities and external references; size and
-number of elements are bounded.
+The files are streamed through `defusedxml`, which refuses a DTD, and so entities and external
+references; size and number of elements are bounded.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def _elements(path: Path) -> Iterator[Any]:
             raise RecordError(f"{path}: {size} bytes, expected at most {MAX_BYTES}; {AGAIN}")
         root: Any = None
         with path.open("rb") as file:
-            for number, (event, element) in enumerate(iterparse(file, ("start", "end"))):
+            parsed = iterparse(file, ("start", "end"), forbid_dtd=True)
+            for number, (event, element) in enumerate(parsed):
                 if number > 2 * MAX_ELEMENTS:
                     raise RecordError(f"{path}: more than {MAX_ELEMENTS} elements; {AGAIN}")
                 if root is None:
