@@ -88,6 +88,7 @@ SOURCES: dict[str, str] = {
     "challenge": "challenge:Challenge",
     "chapman": "chapman:Chapman",
     "cpsc2018": "cpsc2018:CPSC2018",
+    "mesa": "mesa:MESA",
     "ptbxl": "ptbxl:PTBXL",
 }
 """Name → module and class in this folder."""

@@ -44,8 +44,10 @@ LAYOUTS: dict[str, Layout] = {
     # I0001 to I0075 without I0036, and seven more tranches of as many.
     "challenge": Layout("challenge_tree", "record", 160, 592),
     "chapman": Layout("chapman_tree", "record", 200, 10_000),
-    # Ids of five digits with gaps, and A0001 to A9999.
-    "ptbxl": Layout("ptbxl_tree", "record", 1000, 90_000),
+    # A0001 to A9999.
     "cpsc2018": Layout("cpsc_tree", "record", 1000, 9_999),
+    "mesa": Layout("mesa_tree", "night", 8, 9_999),
+    # Ids of five digits with gaps.
+    "ptbxl": Layout("ptbxl_tree", "record", 1000, 90_000),
 }
 """Source → its twin."""
