@@ -24,7 +24,9 @@ from ..files import sha256, write_aside
 from .configuration import BuildConfig
 from .index import INDEX, MANIFEST
 from .manifest import build_terms, make_manifest
+from .physiology import failures_of, summary_of
 from .plan import Plan, plan_shards
+from .tables import physiology_table
 from .workers import cores, write_shards
 from .writing import WORKING, ShardRecord, ShardTask, finished, rows_path
 
@@ -67,6 +69,9 @@ def build(
             aside.write_text(json.dumps(terms, indent=1))
         _say(f"{name}: {len(refs)} records, split by {plan.rule}", progress)
         shards = _write_all(plan, out, name, config, workers or cores(), ray_address, progress)
+        summary = summary_of(pair for shard in shards for pair in shard.facts)
+        check_physiology(name, summary, out)
+        _say(physiology_table(summary), progress)
         index = _join(out, shards)
         with write_aside(out / INDEX) as aside:
             index.write_parquet(aside)
@@ -79,6 +84,7 @@ def build(
             shards,
             index,
             label_sets=label_sets,
+            physiology=summary,
             synthetic=synthetic,
             index_sha256=sha256(out / INDEX),
         )
@@ -101,6 +107,16 @@ def check_folder(out: Path, terms: dict[str, Any]) -> None:
         raise ValueError(
             f"{out} holds another build: {'; '.join(differing[:5])}. Name another folder with "
             "--out, or remove this one first"
+        )
+
+
+def check_physiology(name: str, summary: dict[str, dict[str, Any]], out: Path) -> None:
+    """Raises `ValueError` where the median of a source lies outside the bounds of a check."""
+    if failures := failures_of(summary):
+        told = "\n  ".join(failures)
+        raise ValueError(
+            f"{name} is not what it should be:\n  {told}\nMend the source's table or its reader, remove "
+            f"{out}, and build again"
         )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from .index import MANIFEST, read_index
-from .tables import label_table, quality_table
+from .tables import label_table, physiology_table, quality_table
 
 
 def describe(folder: Path) -> str:
@@ -38,6 +38,8 @@ def describe(folder: Path) -> str:
         quality_table(index),
         "",
         label_table(index, manifest["label_sets"]),
+        "",
+        physiology_table(manifest["physiology"]),
         "",
         _subjects(index),
         *_bad(manifest),

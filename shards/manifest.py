@@ -63,6 +63,7 @@ def make_manifest(
     index: pl.DataFrame,
     *,
     label_sets: dict[str, dict[str, list[str]]],
+    physiology: dict[str, dict[str, Any]],
     synthetic: bool,
     index_sha256: str,
 ) -> dict[str, Any]:
@@ -88,6 +89,7 @@ def make_manifest(
         "left_out": plan.left_out,
         "splits": {s: split_counts(index, s) for s in SPLITS if s in set(index["split"])},
         "label_sets": label_sets,
+        "physiology": physiology,
         "index_sha256": index_sha256,
         "shards": [
             {

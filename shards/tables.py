@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
 from .index import SPLITS
+from .physiology import CHECKS
 
 FEW = 12
 """Label sets of at most so many classes are shown; of codes, the most frequent so many."""
@@ -25,6 +27,22 @@ def quality_table(index: pl.DataFrame) -> str:
         hours = f"{float(part['duration_s'].sum()) / 3600:.2f}"
         rows.append([split, records, part["subject"].n_unique(), part.height, hours, *shares])
     return table(head, rows)
+
+
+def physiology_table(summary: dict[str, dict[str, Any]]) -> str:
+    """What the build saw of a source's physiology."""
+    rows = [
+        [
+            CHECKS[name].what,
+            said["records"],
+            f"{said['median']:.3g}",
+            f"{low:g} to {high:g}",
+            said["outside"],
+        ]
+        for name, said in summary.items()
+        for low, high in (said["bounds"],)
+    ]
+    return table(["physiology", "records", "median", "expected", "outside"], rows)
 
 
 def label_table(index: pl.DataFrame, label_sets: dict[str, dict[str, list[str]]]) -> str:

@@ -15,6 +15,7 @@ from .audit import Audit, audit_shard
 from .index import INDEX, MANIFEST, SCHEMA, read_index
 from .leaks import Shared, find_shared, recordings
 from .manifest import split_counts
+from .physiology import CHECKS
 from .quality import Physiology
 from .tables import label_table, quality_table
 
@@ -120,6 +121,7 @@ def check_folder(folder: Path, index: pl.DataFrame, manifest: dict[str, Any]) ->
     found.append(_contents(audits))
     found.append(_counts(index, manifest))
     found.append(_quality(index))
+    found.append(_source(manifest))
     return found + _physiology({k: v for a in audits.values() for k, v in a.physiology.items()})
 
 
@@ -252,6 +254,22 @@ def _quality(index: pl.DataFrame) -> Finding:
     ]
     level = "warning" if said else "ok"
     return Finding(level, "quality", "; ".join(said) or "nothing mostly missing, flat or clipped")
+
+
+def _source(manifest: dict[str, Any]) -> Finding:
+    """What the build saw in the recordings before it filtered them."""
+    said = manifest["physiology"]
+    odd = [
+        f"{CHECKS[name].what}: {one['outside']} of {one['records']} records outside "
+        f"{CHECKS[name].low:g} to {CHECKS[name].high:g} ({', '.join(one['examples'])})"
+        for name, one in said.items()
+        if one["outside"]
+    ]
+    if not odd:
+        return Finding(
+            "ok", "source", f"all of {len(said)} checks at build time within their bounds"
+        )
+    return Finding("warning", "source", "at build time, before any filter:", tuple(odd))
 
 
 def _physiology(facts: dict[str, Physiology]) -> list[Finding]:

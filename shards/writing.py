@@ -20,9 +20,10 @@ from ..files import sha256, write_aside
 from ..signals import Recording
 from .configuration import BuildConfig
 from .index import SCHEMA
+from .physiology import PER_SHARD, facts_of
 from .plan import ShardPlan
 from .privacy import check_private, pseudonymous
-from .segments import Segment, segments
+from .segments import segments
 
 WORKING = ".building"
 """Folder inside an unfinished shard folder: the plan, and one record file for each finished shard."""
@@ -41,7 +42,10 @@ class ShardTask:
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """What became of a shard; `bad` holds (record, reason) of those that could not be used."""
+    """What became of a shard.
+
+    `bad` holds (record, reason) of those that could not be used, `facts` the physiology of some records.
+    """
 
     build: str
     name: str
@@ -51,6 +55,7 @@ class ShardRecord:
     records: int
     segments: int
     bad: list[tuple[str, str]]
+    facts: list[tuple[str, dict[str, float]]]
 
 
 def write_shard(task: ShardTask) -> ShardRecord:
@@ -60,6 +65,7 @@ def write_shard(task: ShardTask) -> ShardRecord:
     found = source(task.source)
     rows: list[dict[str, Any]] = []
     bad: list[tuple[str, str]] = []
+    facts: list[tuple[str, dict[str, float]]] = []
     with write_aside(tar_path) as aside:
         with (
             aside.open("wb") as file,
@@ -67,10 +73,15 @@ def write_shard(task: ShardTask) -> ShardRecord:
         ):
             for ref in task.plan.refs:
                 try:
-                    made = list(record_segments(found, ref, task))
+                    recording = read_record(found, ref, task.config)
+                    made = list(segments(recording, task.plan.split, task.config))
                 except RecordError as error:
                     bad.append((ref.record, str(error)))
                     continue
+                check_private(recording, (segment.members["json"] for segment in made))
+                if len(facts) < PER_SHARD:
+                    said = facts_of(recording, [segment.row for segment in made])
+                    facts.append((recording.record, said))
                 for segment in made:
                     tar.write({"__key__": segment.row["key"], **segment.members})
                     rows.append(segment.row | {"shard": task.plan.name})
@@ -84,6 +95,7 @@ def write_shard(task: ShardTask) -> ShardRecord:
         records=len(task.plan.refs) - len(bad),
         segments=len(rows),
         bad=bad,
+        facts=facts,
     )
     with write_aside(rows_path(task.out, record.name)) as aside:
         pl.DataFrame(rows, schema=SCHEMA).write_parquet(aside)
@@ -92,20 +104,14 @@ def write_shard(task: ShardTask) -> ShardRecord:
     return record
 
 
-def record_segments(found: Source, ref: RecordRef, task: ShardTask) -> list[Segment]:
-    """Read one record and cut it.
-
-    Raises `RecordError` where it cannot be used, `PrivacyError` where it would tell who it is of.
-    """
+def read_record(found: Source, ref: RecordRef, config: BuildConfig) -> Recording:
+    """Read one record, under the name it is to have. Raises `RecordError` where it cannot be used."""
     try:
         recording = found.read(ref)
     except OSError as error:
         raise RecordError(f"{ref.path}: cannot be read ({error})") from error
     _check_reader(recording, ref)
-    recording = pseudonymous(recording, task.config.pseudonym_key)
-    made = list(segments(recording, task.plan.split, task.config))
-    check_private(recording, (segment.members["json"] for segment in made))
-    return made
+    return pseudonymous(recording, config.pseudonym_key)
 
 
 def add_offsets(tar_path: Path, rows: list[dict[str, Any]]) -> None:
@@ -124,7 +130,8 @@ def finished(task: ShardTask) -> ShardRecord | None:
     if not path.is_file() or not tar_path.is_file():
         return None
     said = json.loads(path.read_text())
-    record = ShardRecord(**said | {"bad": [(name, reason) for name, reason in said["bad"]]})
+    pairs = {key: [(name, what) for name, what in said[key]] for key in ("bad", "facts")}
+    record = ShardRecord(**said | pairs)
     whole = record.build == task.build and record.sha256 == sha256(tar_path)
     return record if whole else None
 
