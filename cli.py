@@ -23,17 +23,22 @@ from typing import Any
 import docstring_parser
 
 from . import __version__
-from .configuration import USER_ERRORS, ConfigParser, tell
+from .configuration import CONFIGS, USER_ERRORS, ConfigParser, tell
 
 VERBS: dict[str, tuple[str, str]] = {
     "datasets list": (".datasets.commands:list_sources", "the sources biofm reads"),
     "datasets simulate": (".datasets.simulate:simulate", "write a synthetic twin of a source"),
+    "datasets download": (".datasets.download:download", "download a source from its publisher"),
     "shards build": (".shards.commands:build", "turn recordings into audited tar shards"),
     "shards verify": (".shards.commands:verify", "prove that shards are whole and leak nothing"),
     "shards inspect": (".shards.commands:inspect", "show what a shard folder holds"),
     "embed": (".embedding:embed", "embed recordings with a trained encoder"),
 }
 """Verb → (module:function, one line for `biofm --help`)."""
+
+
+SHIPPED = {"shards build": "shards"}
+"""Verb → the folder of shipped configs in which its first word has one, used where none is named."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if verb is None:
         return overview(words)
     try:
-        result = call(function_of(verb), f"biofm {verb}", words[len(verb.split()) :])
+        rest = words[len(verb.split()) :]
+        result = call(function_of(verb), f"biofm {verb}", [*shipped_config(verb, rest), *rest])
         if isinstance(result, Path):
             print(result)
         sys.stdout.flush()
@@ -60,6 +66,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         tell(error)
         return 1
     return 0
+
+
+def shipped_config(verb: str, words: Sequence[str]) -> list[str]:
+    """`--config shards/mesa` for `shards build mesa …`, where that ships and no other is named."""
+    named = any(word.partition("=")[0] == "--config" for word in words)
+    if verb not in SHIPPED or not words or named:
+        return []
+    name = f"{SHIPPED[verb]}/{words[0]}"
+    return ["--config", name] if (CONFIGS / f"{name}.yaml").is_file() else []
 
 
 def overview(words: Sequence[str]) -> int:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from ..datasets.registry import source
 from ..datasets.simulate import is_synthetic
 from ..files import sha256, write_aside
-from .configuration import BuildConfig
+from .configuration import BuildConfig, shipped
 from .index import INDEX, MANIFEST
 from .manifest import build_terms, make_manifest
 from .physiology import failures_of, summary_of
@@ -47,9 +47,10 @@ def build(
 
     Raises `FileNotFoundError` for a root that does not hold the source, `ValueError` for an empty
     split, for too many unusable records and for a folder that holds something else, `OSError` for
-    a full disk. `workers` None means one a core; `ray_address` hands the work to a Ray cluster.
+    a full disk. `config` None means the one that ships for the source, `workers` None one a core;
+    `ray_address` hands the work to a Ray cluster.
     """
-    config = config or BuildConfig()
+    config = config or shipped(name)
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
     found = source(name)

@@ -28,7 +28,7 @@ def build(
         source: what to read, such as ptbxl; `biofm datasets list` shows all.
         roots: folders that hold the source; several are merged.
         out: folder to write; new, empty, or left by the same build.
-        config: how to build.
+        config: how to build; the one shipped as shards/SOURCE where none is named.
         workers: processes to use; one a core when not given.
         ray: address of a Ray cluster to use instead of local processes (`auto` for the one this
             machine belongs to); all its machines must see the roots and `out` at the same place.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..configuration import CONFIGS, parse
 from ..signals import Preprocessing
 from .index import SPLITS
 
@@ -83,6 +84,13 @@ class Fractions:
         shares = [getattr(self, split) for split in SPLITS]
         if min(shares) < 0 or abs(sum(shares) - 1) > 1e-9:
             raise ValueError(f"fractions must be 0 or more and sum to 1, not {shares}")
+
+
+def shipped(source: str) -> BuildConfig:
+    """The config that ships for a source (`configs/shards/<source>.yaml`), or the defaults."""
+    if not (CONFIGS / "shards" / f"{source}.yaml").is_file():
+        return BuildConfig()
+    return parse(BuildConfig, ["--config", f"shards/{source}"])
 
 
 @dataclass(frozen=True)

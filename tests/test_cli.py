@@ -63,6 +63,7 @@ def fail(kind: str) -> None:
 def verbs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two verbs of this file in place of the real ones."""
     functions: dict[str, Any] = {"shards build": build, "fail": fail}
+    monkeypatch.setattr(cli, "SHIPPED", {})
     monkeypatch.setattr(cli, "VERBS", dict.fromkeys(functions, ("", "does it")))
     monkeypatch.setattr(cli, "function_of", functions.__getitem__)
 
@@ -176,3 +177,10 @@ def test_output_may_be_cut_short() -> None:
     _, error = process.communicate()
     assert b"Traceback" not in error
     assert b"Broken" not in error
+
+
+def test_a_build_takes_the_config_that_ships_for_its_source_unless_one_is_named() -> None:
+    assert cli.shipped_config("shards build", ["ptbxl", "root"]) == ["--config", "shards/ptbxl"]
+    assert cli.shipped_config("shards build", ["ptbxl", "--config=mine.yaml"]) == []
+    assert cli.shipped_config("shards build", ["nope", "root"]) == []
+    assert cli.shipped_config("shards verify", ["ptbxl"]) == []
