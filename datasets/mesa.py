@@ -4,7 +4,7 @@ What is read, by name; the files are documented at https://sleepdata.org/dataset
 
 - `polysomnography/edfs/mesa-sleep-0001.edf` (or a flat folder of these), every channel at its own rate;
 - stages from `annotations-events-nsrr/…-nsrr.xml`, or else `annotations-events-profusion/…`. Nights that
-  were scored for sleep and wake alone (`nsrr_flag_spsw`) get none: their "stage 2" is any sleep;
+  were scored for sleep and wake alone (`nsrr_flag_spsw`) get none: their kinds of sleep were not told apart;
 - beats from `annotations-rpoints/…-rpoint.csv` (see `mesa_tables`);
 - activity counts from `actigraphy/…csv`, placed by `overlap/mesa-actigraphy-psg-overlap.csv`;
 - age and sex from `datasets/mesa-sleep-harmonized-dataset-*.csv`.
@@ -12,7 +12,7 @@ What is read, by name; the files are documented at https://sleepdata.org/dataset
 All but the EDF may be absent. Three rules take samples out; they are then missing, not zero:
 
 - heart rate (`HR`, `DHR`) at 0 or from 300 bpm on, saturation at 0 or above 100 % (to within half a
-  unit): the oximeter writes such values where it has no reading;
+  unit): what devices write where they have no reading. `HR` is the oximeter's, `DHR` comes from the ECG;
 - an electrode's seconds where its `…_Off` channel says 1. NSRR does not document these channels, so
   they count only where they hold nothing but 0 and 1, and say 1 for less than half of the night;
 - counts while the watch was off the wrist.

@@ -1,7 +1,8 @@
 """A synthetic tree in the layout of MESA Sleep: EDF, two kinds of XML, R points, actigraphy, tables.
 
 Stretches of 40 minutes of longer nights, so that a tree is soon written and still has most stages; the
-labels, rates and quirks are the real ones. The names and dates in the headers are invented, to be found should they ever leave the reader.
+labels, rates and quirks are the real ones. The names and dates in the headers are invented, to be found
+should they ever leave the reader.
 """
 
 from __future__ import annotations
@@ -289,7 +290,7 @@ def _to_half_minute(time: datetime.datetime) -> datetime.datetime:
     return midnight + datetime.timedelta(seconds=halves * EPOCH_S)
 
 
-def write(folder: Path, records: int, seed: int, shown: Shown) -> list[Truth]:
+def write(folder: Path, records: int, seed: int, shown: Shown, hours: float = HOURS) -> list[Truth]:
     """Write the tree of so many nights into `folder`; returns the rows of the truth table.
 
     Every third night has Profusion's XML alone, every fourth no actigraphy, every fifth no R points.
@@ -310,7 +311,7 @@ def write(folder: Path, records: int, seed: int, shown: Shown) -> list[Truth]:
                                    "nsrr_flag_spsw"]]  # fmt: skip
     truth: list[Truth] = []
     for index in shown(range(records)):
-        sleeper = draw_sleeper(index, seed)
+        sleeper = draw_sleeper(index, seed, hours)
         name = f"mesa-sleep-{sleeper.number:04d}"
         write_edf(edfs / f"{name}.edf", sleeper, seed)
         write_profusion_xml(profusion / f"{name}-profusion.xml", sleeper)
