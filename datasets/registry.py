@@ -85,11 +85,13 @@ class Source(Protocol):
 
 
 SOURCES: dict[str, str] = {
+    "apple_health": "apple_health:AppleHealth",
     "challenge": "challenge:Challenge",
     "chapman": "chapman:Chapman",
     "cpsc2018": "cpsc2018:CPSC2018",
     "mesa": "mesa:MESA",
     "ptbxl": "ptbxl:PTBXL",
+    "sleep_accel": "sleep_accel:SleepAccel",
 }
 """Name → module and class in this folder."""
 

@@ -125,7 +125,7 @@ class _Day:
             600.0 * int(n): int(rng.integers(20, 900)) for n in np.sort(rng.choice(48, 8, False))
         }
         self._beats_s = np.cumsum(rng.integers(120, 420, 90)).astype(float)
-        self._beats_s = np.union1d(self._beats_s, self.bed_s + np.cumsum(rng.integers(20, 60, 400)))
+        self._beats_s = np.union1d(self._beats_s, self.bed_s + np.cumsum(rng.integers(20, 60, 700)))
         self._beats_s = self._beats_s[self._beats_s < self.bed_s + len(self.night.heart_bpm)]
         self._awake_bpm = rng.normal(80, 8, len(self._beats_s))
         self._oxygen = 0.9 + rng.integers(4, 10, 8) / 100

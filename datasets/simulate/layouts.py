@@ -41,6 +41,7 @@ class Layout(NamedTuple):
 
 
 LAYOUTS: dict[str, Layout] = {
+    "apple_health": Layout("apple_health_tree", "person", 10, 9_999),
     # I0001 to I0075 without I0036, and seven more tranches of as many.
     "challenge": Layout("challenge_tree", "record", 160, 592),
     "chapman": Layout("chapman_tree", "record", 200, 10_000),
@@ -49,5 +50,6 @@ LAYOUTS: dict[str, Layout] = {
     "mesa": Layout("mesa_tree", "night", 8, 9_999),
     # Ids of five digits with gaps.
     "ptbxl": Layout("ptbxl_tree", "record", 1000, 90_000),
+    "sleep_accel": Layout("sleep_accel_tree", "night", 31, 9_999),
 }
 """Source → its twin."""
