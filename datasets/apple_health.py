@@ -215,7 +215,7 @@ def _export(path: Path) -> Export:
     return _kept(path, found.st_size, found.st_mtime_ns)
 
 
-# Records of a shard are of many people in turn, and a file takes minutes; a million records take 28 MB.
+# Records of a shard are of many people in turn, and a file takes minutes; a million records take 27 MB.
 @lru_cache(maxsize=_KEPT)
 def _kept(path: Path, size: int, changed_ns: int) -> Export:
     export = read_export(path)
