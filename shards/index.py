@@ -25,7 +25,7 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "duration_s": pl.Float64,
     "age": pl.Float64,
     "sex": pl.String,
-    "labels": pl.List(pl.Struct({"code": pl.String, "value": pl.Float32})),
+    "labels": pl.List(pl.Struct({"code": pl.String, "value": pl.Float64})),
     "annotations": pl.List(  # those that reach into the segment, in the recording's own time
         pl.Struct(
             {
@@ -82,3 +82,18 @@ def read_index(folder: Path, without: Collection[str] = ()) -> pl.DataFrame:
     if not without:
         return pl.read_parquet(path)
     return pl.scan_parquet(path).drop(without, strict=False).collect()
+
+
+def annotations_of(index: pl.DataFrame) -> pl.DataFrame:
+    """Every annotation once, in the row in which it begins: row, split, and the annotation's fields."""
+    return (
+        index.select("split", "annotations", "start_s", pl.col("duration_s").alias("length_s"))
+        .with_row_index("row")
+        .explode("annotations", empty_as_null=False)
+        .unnest("annotations")
+        .filter(
+            pl.col("onset_s") >= pl.col("start_s"),
+            pl.col("onset_s") < pl.col("start_s") + pl.col("length_s"),
+        )
+        .drop("start_s", "length_s")
+    )
