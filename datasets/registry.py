@@ -88,8 +88,11 @@ SOURCES: dict[str, str] = {
     "apple_health": "apple_health:AppleHealth",
     "challenge": "challenge:Challenge",
     "chapman": "chapman:Chapman",
+    "continuous_pressure": "continuous_pressure:ContinuousPressure",
     "cpsc2018": "cpsc2018:CPSC2018",
+    "hemodynamics": "hemodynamics:Hemodynamics",
     "mesa": "mesa:MESA",
+    "mitdb": "mitdb:MITDB",
     "ptbxl": "ptbxl:PTBXL",
     "sleep_accel": "sleep_accel:SleepAccel",
 }

@@ -45,9 +45,12 @@ LAYOUTS: dict[str, Layout] = {
     # I0001 to I0075 without I0036, and seven more tranches of as many.
     "challenge": Layout("challenge_tree", "record", 160, 592),
     "chapman": Layout("chapman_tree", "record", 200, 10_000),
+    "continuous_pressure": Layout("continuous_pressure_tree", "record", 40, 10_000),
     # A0001 to A9999.
     "cpsc2018": Layout("cpsc_tree", "record", 1000, 9_999),
+    "hemodynamics": Layout("hemodynamics_tree", "segment", 1000, 1_000_000),
     "mesa": Layout("mesa_tree", "night", 8, 9_999),
+    "mitdb": Layout("mitdb_tree", "record", 48, 48),
     # Ids of five digits with gaps.
     "ptbxl": Layout("ptbxl_tree", "record", 1000, 90_000),
     "sleep_accel": Layout("sleep_accel_tree", "night", 31, 9_999),
