@@ -26,11 +26,12 @@ from .index import INDEX, MANIFEST
 from .manifest import build_terms, make_manifest
 from .physiology import failures_of, summary_of
 from .plan import Plan, plan_shards
-from .tables import physiology_table
 from .workers import cores, write_shards
 from .writing import WORKING, ShardRecord, ShardTask, finished, rows_path
 
 TERMS = "build.json"
+SHOWN = 20
+"""So many unusable records are told one by one."""
 
 
 def build(
@@ -72,7 +73,6 @@ def build(
         shards = _write_all(plan, out, name, config, workers or cores(), ray_address, progress)
         summary = summary_of(pair for shard in shards for pair in shard.facts)
         check_physiology(name, summary, out)
-        _say(physiology_table(summary), progress)
         index = _join(out, shards)
         with write_aside(out / INDEX) as aside:
             index.write_parquet(aside)
@@ -171,10 +171,12 @@ def _write_all(
         for record in write_shards(todo, workers, ray_address):
             done[record.name] = record
             bar.update(planned[record.name])
-            for shown, reason in record.bad:
+            for shown, reason in record.bad[: max(0, SHOWN - len(bad))]:
                 bar.write(f"skipped {name} {shown}: {reason}", file=sys.stderr)
             bad += record.bad
             _check_bad(bad, config, out)
+    if len(bad) > SHOWN:
+        _say(f"… and {len(bad) - SHOWN} more were skipped: {MANIFEST} will name them", progress)
     for split in {shard.split for shard in plan.shards}:
         if not sum(r.segments for r in done.values() if r.split == split):
             raise ValueError(

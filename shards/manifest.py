@@ -14,7 +14,7 @@ from .. import __version__
 from ..configuration import to_dict
 from ..datasets.registry import About, RecordRef
 from .configuration import BuildConfig
-from .index import SPLITS
+from .index import SPLITS, annotations_of
 from .plan import Plan
 from .privacy import pseudonym
 from .writing import ShardRecord
@@ -108,7 +108,7 @@ def make_manifest(
 
 
 def split_counts(index: pl.DataFrame, split: str) -> dict[str, Any]:
-    """Records, subjects, segments, hours and codes of a split."""
+    """Records, subjects, segments, hours, and codes of a split: of labels and of annotations."""
     rows = index.filter(split=split)
     firsts = rows.unique(["dataset", "record"], maintain_order=True)
     codes = (
@@ -124,4 +124,5 @@ def split_counts(index: pl.DataFrame, split: str) -> dict[str, Any]:
         "segments": rows.height,
         "hours": round(float(rows["duration_s"].sum()) / 3600, 6),
         "labels": dict(codes.iter_rows()),
+        "annotations": dict(annotations_of(rows).group_by("code").len().sort("code").iter_rows()),
     }

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from .index import annotations_of
 from .order import Integers, bits
 from .recordings import Segments
 
@@ -149,18 +150,8 @@ def inside(segments: Segments, placed: Placed, samples: int) -> NDArray[np.bool_
 
 def anchors_of(index: pl.DataFrame, kind: str) -> pl.DataFrame:
     """The annotations of a kind, each in the row in which it begins."""
-    return (
-        index.select("annotations", "start_s", pl.col("duration_s").alias("length_s"))
-        .with_row_index("row")
-        .explode("annotations", empty_as_null=False)
-        .unnest("annotations")
-        .filter(
-            (pl.col("code") == kind) | pl.col("code").str.starts_with(f"{kind}:"),
-            pl.col("onset_s") >= pl.col("start_s"),
-            pl.col("onset_s") < pl.col("start_s") + pl.col("length_s"),
-        )
-        .drop("start_s", "length_s")
-    )
+    of_kind = (pl.col("code") == kind) | pl.col("code").str.starts_with(f"{kind}:")
+    return annotations_of(index).filter(of_kind).drop("split")
 
 
 def kinds_of(index: pl.DataFrame) -> list[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from .index import SPLITS
+from .index import SPLITS, annotations_of
 from .physiology import CHECKS
 
 FEW = 12
@@ -46,25 +46,45 @@ def physiology_table(summary: dict[str, dict[str, Any]]) -> str:
 
 
 def label_table(index: pl.DataFrame, label_sets: dict[str, dict[str, list[str]]]) -> str:
-    """How many records of each split have each class, and their share of the split."""
+    """How many records, or annotations, of each split have each class, and their share of all.
+
+    A share is of the split's records, or of the annotations that any class of the set stands for.
+    """
     small = {name: set_ for name, set_ in label_sets.items() if len(set_) <= FEW}
-    firsts = index.unique(["dataset", "record"])
-    codes = firsts.select(
+    of_records = index.unique(["dataset", "record"]).select(
         "split", pl.col("labels").list.eval(pl.element().struct.field("code")).alias("codes")
     )
-    totals = dict(codes.group_by("split").len().iter_rows())
-    splits = splits_of(index)
+    of_annotations = annotations_of(index).select("split", pl.concat_list("code").alias("codes"))
+    noted = set(of_annotations["codes"].explode(empty_as_null=False).unique())
     rows: list[list[object]] = []
-    for name, classes in small.items() or [("code", _frequent(codes))]:
-        for label, members in classes.items():
-            has = pl.col("codes").list.set_intersection(members).list.len() > 0
-            counts = dict(codes.filter(has).group_by("split").len().iter_rows())
-            shown = [
-                f"{counts.get(split, 0)} ({100 * counts.get(split, 0) / totals[split]:.1f} %)"
-                for split in splits
-            ]
-            rows.append([name, label, *shown])
-    return table(["label set", "class", *splits], rows)
+    for name, classes in small.items() or [("code", _frequent(of_records))]:
+        known = [code for members in classes.values() for code in members]
+        if noted.isdisjoint(known):
+            rows += _counts(name, classes, of_records, splits_of(index))
+        else:
+            wanted = of_annotations.filter(_any_of(known))
+            rows += _counts(f"{name} (annotations)", classes, wanted, splits_of(index))
+    return table(["label set", "class", *splits_of(index)], rows)
+
+
+def _counts(
+    name: str, classes: dict[str, list[str]], codes: pl.DataFrame, splits: Sequence[str]
+) -> list[list[object]]:
+    """A row for each class: in each split, how many lines of `codes` have one of its codes."""
+    totals = dict(codes.group_by("split").len().iter_rows())
+    rows: list[list[object]] = []
+    for label, members in classes.items():
+        counts = dict(codes.filter(_any_of(members)).group_by("split").len().iter_rows())
+        shown = [
+            f"{counts.get(split, 0)} ({100 * counts.get(split, 0) / max(1, totals.get(split, 0)):.1f} %)"
+            for split in splits
+        ]
+        rows.append([name, label, *shown])
+    return rows
+
+
+def _any_of(codes: Sequence[str]) -> pl.Expr:
+    return pl.col("codes").list.set_intersection(list(codes)).list.len() > 0
 
 
 def splits_of(index: pl.DataFrame) -> list[str]:

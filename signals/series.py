@@ -61,7 +61,8 @@ def on_grid(series: Series, how: Preprocessing) -> Signal:
 
     - Values become straight lines between neighbours, on a grid as fine as `how.rate_hz` and as the
       median interval, so that `preprocess` can filter what is then taken out. Where two neighbours
-      are further apart than `how.longest_gap_s` the grid is missing (NaN) between them.
+      are further apart than `how.longest_gap_s` the grid is missing (NaN) between them, but for the
+      points nearest to the two.
     - Totals over spans are shared out evenly over their span and summed in each interval of
       `how.rate_hz`; before the first and after the last span the grid is missing, between spans it
       is 0.
@@ -97,6 +98,11 @@ def _lines(
     if len(times_s) > 1:
         inside = (grid_s > times_s[after - 1]) & (grid_s < times_s[after])
         samples[inside & (times_s[after] - times_s[after - 1] > gap_s)] = np.nan
+    # A value that stands alone between two points of the grid is not lost: it is at the nearest.
+    step_s = grid_s[1] - grid_s[0] if len(grid_s) > 1 else 1.0
+    nearest = np.rint((times_s - grid_s[0]) / step_s).astype(int).clip(0, len(grid_s) - 1)
+    lost = np.isnan(samples[nearest])
+    samples[nearest[lost]] = row[lost]
     return samples
 
 

@@ -73,8 +73,8 @@ CHANNELS: tuple[tuple[str, str], ...] = (
 )
 """Position in this table is the channel's id. Append only.
 
-`ecg chest` is a single chest lead of unstated axis; `acc x y z` is worn at the wrist; `hr dhr` is the
-oximeter's beat-to-beat rate beside its averaged `hr`; `counts steps` are steps in an interval.
+`ecg chest` is a single chest lead of unstated axis; `acc x y z` is worn at the wrist; `hr dhr` is a
+rate derived beat by beat beside a device's averaged `hr`; `counts steps` are steps in an interval.
 """
 
 ALIASES: dict[str, dict[str, str]] = {

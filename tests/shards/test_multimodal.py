@@ -108,6 +108,7 @@ def whole(record: str) -> dict[str, Any]:
                 grid[:, first : first + signal.samples.shape[1]] = signal.samples[rows]
         found[modality] = grid
     series = recording.series[0]
+    first, last = int(np.ceil(series.times_s[0])), int(np.floor(series.times_s[-1]))
     for second in range(-60, 330):
         before, after = series.times_s[series.times_s <= second], series.times_s[
             series.times_s > second
@@ -115,6 +116,11 @@ def whole(record: str) -> dict[str, Any]:
         if len(before) and len(after) and after[0] - before[-1] <= 20:
             value = np.interp(second, series.times_s, series.values[0])
             found["hr"][0, second + 60] = value
+    empty = np.isnan(found["hr"][0])
+    for time_s, value in zip(series.times_s, series.values[0], strict=True):
+        nearest = min(max(round(time_s), first), last) + 60
+        if empty[nearest]:
+            found["hr"][0, nearest] = value
     return found
 
 

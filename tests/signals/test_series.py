@@ -102,3 +102,10 @@ def test_impossible_series_are_named(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         series(times, values, spans)
+
+
+def test_a_value_that_stands_alone_is_at_the_nearest_point() -> None:
+    how = Preprocessing(1.0, longest_gap_s=2.0)
+    signal = on_grid(series([0.0, 10.4, 20.0], [1, 2, 3]), how)
+    assert np.flatnonzero(np.isfinite(signal.samples[0])).tolist() == [0, 10, 20]
+    assert signal.samples[0, [0, 10, 20]].tolist() == [1, 2, 3]
