@@ -93,8 +93,10 @@ SOURCES: dict[str, str] = {
     "hemodynamics": "hemodynamics:Hemodynamics",
     "mesa": "mesa:MESA",
     "mitdb": "mitdb:MITDB",
+    "ppg_dalia": "ppg_dalia:PPGDaLiA",
     "ptbxl": "ptbxl:PTBXL",
     "sleep_accel": "sleep_accel:SleepAccel",
+    "wesad": "wesad:WESAD",
 }
 """Name → module and class in this folder."""
 

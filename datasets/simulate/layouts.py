@@ -51,8 +51,10 @@ LAYOUTS: dict[str, Layout] = {
     "hemodynamics": Layout("hemodynamics_tree", "segment", 1000, 1_000_000),
     "mesa": Layout("mesa_tree", "night", 8, 9_999),
     "mitdb": Layout("mitdb_tree", "record", 48, 48),
+    "ppg_dalia": Layout("ppg_dalia_tree", "subject", 15, 99),
     # Ids of five digits with gaps.
     "ptbxl": Layout("ptbxl_tree", "record", 1000, 90_000),
     "sleep_accel": Layout("sleep_accel_tree", "night", 31, 9_999),
+    "wesad": Layout("wesad_tree", "subject", 15, 98),
 }
 """Source → its twin."""
