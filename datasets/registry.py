@@ -96,6 +96,7 @@ SOURCES: dict[str, str] = {
     "ppg_dalia": "ppg_dalia:PPGDaLiA",
     "ptbxl": "ptbxl:PTBXL",
     "sleep_accel": "sleep_accel:SleepAccel",
+    "table": "table:Table",
     "wesad": "wesad:WESAD",
 }
 """Name → module and class in this folder."""

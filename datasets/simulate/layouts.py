@@ -55,6 +55,7 @@ LAYOUTS: dict[str, Layout] = {
     # Ids of five digits with gaps.
     "ptbxl": Layout("ptbxl_tree", "record", 1000, 90_000),
     "sleep_accel": Layout("sleep_accel_tree", "night", 31, 9_999),
+    "table": Layout("table_tree", "recording", 60, 9_999),
     "wesad": Layout("wesad_tree", "subject", 15, 98),
 }
 """Source → its twin."""
