@@ -15,6 +15,7 @@ import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -120,8 +121,7 @@ class ConfigParser(ArgumentParser):
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong, the nearest known name and where the help is; exit with status 2."""
-        message = " ".join(message.split()).replace("typing.", "").removeprefix("Parser key ")
-        message = re.sub(r"<class '([\w.]+)'>", r"\1", message)
+        message = _plainly(message)
         where = f" (with --config {self.config_read})" if self.config_read else ""
         sys.stderr.write(f"error: {message}{self._nearest(message)}{where}\n")
         sys.stderr.write(f"{self.prog} --help lists every option\n")
@@ -140,6 +140,48 @@ class ConfigParser(ArgumentParser):
         known = [name.removeprefix("--") for name in self._option_string_actions]
         near = difflib.get_close_matches(unknown, known, n=1)
         return f"; did you mean {near[0]}?" if near else ""
+
+
+def _plainly(message: str) -> str:
+    """jsonargparse's message in one line, without Python's names for types."""
+    message = " ".join(message.split()).replace("typing.", "").replace("Parser key ", "")
+    return re.sub(r"<class '([\w.]+)'>", r"\1", message)
+
+
+class _FileParser(ConfigParser):
+    """Raises where the command line would end the program."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise `ValueError` with the message and the nearest known key."""
+        message = _plainly(message)
+        raise ValueError(message + self._nearest(message))
+
+
+@lru_cache(maxsize=8)
+def _file_parser(config_type: type) -> _FileParser:
+    """Made once: it takes longer to make than to use."""
+    parser = _FileParser()
+    parser.add_config(config_type)
+    return parser
+
+
+def read_config(config_type: type[T], path: Path, largest: int = 1 << 20) -> T:
+    """The config in a YAML file that came with somebody's data.
+
+    Raises `ValueError` naming the file where it is larger than `largest` bytes, no YAML, or not what the
+    config takes; `OSError` where it cannot be read.
+    """
+    if (size := path.stat().st_size) > largest:
+        raise ValueError(f"{path}: longer than {largest} bytes ({size}), so this is no such file")
+    try:
+        text = path.read_text(encoding="utf-8")
+        # An alias in YAML can make a few bytes stand for more than any memory holds.
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("expected YAML without aliases (*)")
+        parser = _file_parser(config_type)  # type: ignore[arg-type] # a class is hashable
+        return parser.config(config_type, parser.values(["--config", str(path)]))
+    except (ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}; correct it") from None
 
 
 class _HelpFormatter(DefaultHelpFormatter):

@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import polars as pl
-import yaml
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
-from ..configuration import ConfigParser
+from ..configuration import read_config
 from ..signals.vocabulary import channel_id
 
 SIDECAR = "dataset.yaml"
@@ -89,34 +88,12 @@ class Sidecar:
 def read_sidecar(folder: Path) -> Sidecar:
     """The sidecar in a folder. Raises `FileNotFoundError` without one; `ValueError` where it is wrong."""
     path = folder / SIDECAR
-    try:
-        size, text = path.stat().st_size, path.read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
+    if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such file; write it, with rate_hz, labels and subjects: the arrays beside it "
             "do not say what they hold"
-        ) from None
-    parser = _Parser()
-    parser.add_config(Sidecar)
-    try:
-        if size > MAX_SIDECAR_BYTES:
-            raise ValueError(
-                f"longer than {MAX_SIDECAR_BYTES} bytes; give subjects a file of their own"
-            )
-        # An alias in YAML can make a few bytes stand for more than any memory holds.
-        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
-            raise ValueError("expected YAML without aliases (*)")
-        return parser.config(Sidecar, parser.values(["--config", str(path)]))
-    except (ValueError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: {' '.join(str(error).split())}; correct it") from None
-
-
-class _Parser(ConfigParser):
-    """Raises where the command line would end the program."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise `ValueError` with the message and the nearest known key."""
-        raise ValueError(message + self._nearest(message))
+        )
+    return read_config(Sidecar, path, MAX_SIDECAR_BYTES)
 
 
 def open_array(path: Path, kinds: str = "fiu") -> NDArray[Any]:

@@ -88,6 +88,7 @@ SOURCES: dict[str, str] = {
     "apple_health": "apple_health:AppleHealth",
     "challenge": "challenge:Challenge",
     "chapman": "chapman:Chapman",
+    "cinc2017": "cinc2017:CinC2017",
     "continuous_pressure": "continuous_pressure:ContinuousPressure",
     "cpsc2018": "cpsc2018:CPSC2018",
     "hemodynamics": "hemodynamics:Hemodynamics",

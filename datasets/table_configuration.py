@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field, fields
-from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import Literal
 
-from ..configuration import ConfigParser
+from ..configuration import read_config
 from ..signals import channel_id
 from .subjects import sex_named
 
@@ -309,29 +308,10 @@ class Description:
 
 def read_description(path: Path) -> Description:
     """The description in a YAML file. Raises `ValueError` naming the file and the key."""
-    parser = _parser()
     try:
-        return parser.config(Description, parser.values(["--config", str(path)]))
+        return read_config(Description, path)
     except ValueError as error:
-        text = re.sub(r"<class '([\w.]+)'>", r"\1", " ".join(str(error).split()))
-        text = text.replace("Parser key ", "").replace("typing.", "")
-        raise ValueError(f"{path}: {text}; docs/your-data.md explains every key") from None
-
-
-class _Parser(ConfigParser):
-    """Raises where the command line would end the program."""
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Raise `ValueError` with the message and the nearest known key."""
-        raise ValueError(message + self._nearest(message))
-
-
-@lru_cache(maxsize=1)
-def _parser() -> _Parser:
-    """Made once: it takes longer to make than to use, and a folder may hold many descriptions."""
-    parser = _Parser()
-    parser.add_config(Description)
-    return parser
+        raise ValueError(f"{error}; docs/your-data.md explains every key") from None
 
 
 def placeholders(pattern: str) -> list[str]:

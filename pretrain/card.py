@@ -26,12 +26,7 @@ def model_card(
         if how.lowpass_hz
         else f"above {how.highpass_hz or 0:g} Hz"
     )
-    warning = (
-        "> **SYNTHETIC.** The recordings were simulated. This model is for trying biofm out; "
-        "it knows nothing about patients.\n\n"
-        if origin.synthetic
-        else ""
-    )
+    warning = "".join(f"> **{notice}**\n\n" for notice in origin.notices)
     loss = facts.get("validation_loss")
     metrics = "" if loss is None else f"| validation loss on hidden samples | {loss:.4f} |\n"
     metrics += "".join(

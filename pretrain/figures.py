@@ -93,10 +93,13 @@ def paper(axis: Axes, end_s: float) -> None:
     axis.tick_params(labelsize=7)
 
 
-def draw_curve(metrics: list[dict[str, Any]], baselines: dict[str, float], path: Path) -> None:
+def draw_curve(
+    metrics: list[dict[str, Any]], baselines: dict[str, float], path: Path, marks: str
+) -> None:
     """Training and validation loss over steps, with the trivial predictors as lines."""
     figure = Figure(figsize=(8, 4.5))
     axis = figure.subplots()
+    axis.set_title(marks.removesuffix(" · "), fontsize=9, loc="left")
     train = [(m["step"], m["loss"]) for m in metrics if "loss" in m]
     validation = [(m["step"], m["validation_loss"]) for m in metrics if "validation_loss" in m]
     if train:

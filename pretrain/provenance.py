@@ -11,13 +11,23 @@ from ..signals import Preprocessing
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the shard folders of a run say about themselves."""
+    """What the shard folders of a run say about themselves.
+
+    `notices` are what must stand beside every figure: that recordings are simulated, that people may be
+    in train and test.
+    """
 
     title: str
     licences: tuple[str, ...]
     synthetic: bool
+    notices: tuple[str, ...]
     preprocessing: Preprocessing
     shards: tuple[str, ...]
+
+    @property
+    def marks(self) -> str:
+        """The heads of the notices, for pictures."""
+        return "".join(f"{notice.partition(':')[0]} · " for notice in self.notices)
 
     def facts(self) -> dict[str, Any]:
         """The plain values kept in a model's `config.json`."""
@@ -25,6 +35,7 @@ class Provenance:
             "data": self.title,
             "licences": list(self.licences),
             "synthetic": self.synthetic,
+            "notices": list(self.notices),
             "shard_sets": list(self.shards),
         }
 
@@ -44,6 +55,7 @@ def provenance(reader: WindowReader) -> Provenance:
         title=" + ".join(dict.fromkeys(m["title"] for m in manifests)),
         licences=tuple(dict.fromkeys(m["licence"] for m in manifests)),
         synthetic=reader.synthetic,
+        notices=tuple(dict.fromkeys(notice for m in manifests for notice in m["notices"])),
         preprocessing=ways[0],
         shards=tuple(name.rstrip("/").rpartition("/")[2] for name in names),
     )

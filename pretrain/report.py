@@ -54,12 +54,7 @@ def describe(
         f"run        {config.run.out}; seed {config.run.seed}; checkpoint every {config.run.checkpoint_every} steps",
         f"to stop    Ctrl-C, or kill -TERM {os.getpid()}: it saves and leaves; the same command goes on",
     ]
-    if origin.synthetic:
-        lines.insert(
-            0,
-            "SYNTHETIC  these recordings are simulated: the model is for trying biofm out, not for use",
-        )
-    print("\n".join(lines), flush=True)
+    print("\n".join([*origin.notices, *lines]), flush=True)
 
 
 def report_baselines(
@@ -100,20 +95,21 @@ def pictures(
     accelerator: Accelerator,
     out: Path,
     progress: Progress,
+    marks: str,
 ) -> list[Path]:
-    """Reconstructions of the first validation windows, and the loss curve."""
+    """Reconstructions of the first validation windows, and the loss curve, each with the marks."""
     objective.eval()
     batches = validation.evaluation_batches(micro_batch=1, rank=0, ranks=1)
     files = []
     for i, batch in enumerate(itertools.islice(batches, 3)):
         record = validation.index["record"][int(batch.rows[0])]
         path = out / "figures" / f"reconstruction-{i}.png"
-        note = f"validation record {record}, after {progress.epoch} epochs"
+        note = f"{marks}validation record {record}, after {progress.epoch} epochs"
         draw_reconstruction(objective, batch.to(accelerator.device), path, note)
         files.append(path)
     objective.train()
     curve = out / "figures" / "loss.png"
-    draw_curve(read_metrics(out), stored_baselines(out), curve)
+    draw_curve(read_metrics(out), stored_baselines(out), curve, marks)
     return [*files, curve]
 
 

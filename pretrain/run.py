@@ -83,7 +83,7 @@ def run(config: PretrainConfig, make_objective: Callable[[ViTEncoder, str], MAE]
         )
 
     def draw(progress: Progress) -> list[Path]:
-        return pictures(objective, validation, accelerator, out, progress)
+        return pictures(objective, validation, accelerator, out, progress, origin.marks)
 
     training = Training(
         accelerator,

@@ -27,8 +27,7 @@ def describe(folder: Path) -> str:
     manifest: dict[str, Any] = json.loads(path.read_text())
     shards = manifest["shards"]
     lines = [f"{folder}"]
-    if manifest["synthetic"]:
-        lines += [f"  *** {manifest['notice']} ***"]
+    lines += [f"  *** {notice} ***" for notice in manifest["notices"]]
     lines += [
         f"  {manifest['title']} ({manifest['licence']})",
         f"  {len(shards)} shards, {sum(shard['bytes'] for shard in shards) / 1e6:.1f} MB, built by "

@@ -80,7 +80,7 @@ def make_manifest(
         "title": ("SYNTHETIC twin of " if synthetic else "") + about.title,
         "licence": about.licence if not synthetic else "none needed: computed, not recorded",
         "synthetic": synthetic,
-        "notice": " ".join(notices),
+        "notices": notices,
         "unknown_subjects": plan.unknown_subjects,
         "versions": versions(),
         "config": to_dict(config),

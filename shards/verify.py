@@ -112,9 +112,8 @@ def verify(folders: Sequence[Path]) -> Report:
 def check_folder(folder: Path, index: pl.DataFrame, manifest: dict[str, Any]) -> list[Finding]:
     """Everything that concerns one folder but what its recordings share."""
     found = []
-    if manifest["notice"]:
-        level = "warning" if manifest["unknown_subjects"] else "note"
-        found.append(Finding(level, "provenance", manifest["notice"]))
+    level = "warning" if manifest["unknown_subjects"] else "note"
+    found += [Finding(level, "provenance", notice) for notice in manifest["notices"]]
     wrong, whole = check_files(folder, index, manifest)
     found += wrong
     audits = {name: audit_shard(folder / name, index.filter(shard=name)) for name in sorted(whole)}

@@ -45,6 +45,7 @@ LAYOUTS: dict[str, Layout] = {
     # I0001 to I0075 without I0036, and seven more tranches of as many.
     "challenge": Layout("challenge_tree", "record", 160, 592),
     "chapman": Layout("chapman_tree", "record", 200, 10_000),
+    "cinc2017": Layout("cinc2017_tree", "record", 1000, 99_999),
     "continuous_pressure": Layout("continuous_pressure_tree", "record", 40, 10_000),
     # A0001 to A9999.
     "cpsc2018": Layout("cpsc_tree", "record", 1000, 9_999),

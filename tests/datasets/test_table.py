@@ -179,7 +179,7 @@ def test_about_and_label_sets_come_from_the_yaml(twin: Path) -> None:
         ({"signals": [ECG | {"axes": "T"}]}, "has one channel, of index 0"),
         ({"signals": [ECG | {"axes": "NCT"}]}, "row.*need each other"),
         ({"row": "path"}, "row.*need each other"),
-        ({"signals": [ECG, ECG]}, "ecg I is named twice"),
+        ({"signals": [ECG, deepcopy(ECG)]}, "ecg I is named twice"),
         (
             {"signals": [{"modality": "hr", "format": "csv", "channels": {"a": "hr"}}]},
             "either rate_hz .* or time",

@@ -443,7 +443,7 @@ def test_a_reader_that_mixes_records_up_is_found(
 def test_the_twin_is_called_synthetic_everywhere(reference: Path, twin: Path) -> None:
     manifest = json.loads((reference / MANIFEST).read_text())
     assert manifest["synthetic"] is True
-    assert "SYNTHETIC" in manifest["notice"]
+    assert "SYNTHETIC" in manifest["notices"][0]
     assert "SYNTHETIC" in manifest["title"]
     assert "SYNTHETIC" in describe(reference)
     with pytest.raises(ValueError, match="is synthetic and"):
