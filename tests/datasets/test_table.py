@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import shutil
+from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
