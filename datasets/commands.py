@@ -16,7 +16,7 @@ def list_sources(markdown: bool = False) -> None:
         return
     for name in sorted(SOURCES):
         about = source(name).about()
-        print(f"{name:16}{about.title} ({about.licence})")
+        print(f"{name:20}{about.title} ({about.licence})")
 
 
 def markdown_page() -> str:
