@@ -59,10 +59,15 @@ def _signals(index: pl.DataFrame, manifest: dict[str, Any]) -> list[str]:
         lines.append(
             f"  {kind['name']}: {kind['segments']} segments of up to "
             f"{kind['samples'] / kind['rate_hz']:g} s at {kind['rate_hz']:g} Hz, channels "
-            f"{' '.join(kind['channels'])}; high-pass {how['highpass_hz']} Hz, low-pass "
-            f"{how['lowpass_hz']} Hz, order {how['order']}"
+            f"{' '.join(kind['channels'])}; {_filters(how)}"
         )
     return lines
+
+
+def _filters(how: dict[str, Any]) -> str:
+    cuts = [("high-pass", how["highpass_hz"]), ("low-pass", how["lowpass_hz"])]
+    said = [f"{name} {cut_hz:g} Hz" for name, cut_hz in cuts if cut_hz is not None]
+    return f"{', '.join(said)}, order {how['order']}" if said else "no filter"
 
 
 def _subjects(index: pl.DataFrame) -> str:
@@ -86,9 +91,11 @@ def _bad(manifest: dict[str, Any]) -> list[str]:
 def _sample(index: pl.DataFrame) -> str:
     row = index.row(0, named=True)
     labels = " ".join(f"{label['code']}={label['value']:g}" for label in row["labels"])
+    noted = len(row["annotations"])
     members = " ".join(f"{row['key']}.{stream['name']}.npy" for stream in row["streams"])
     return (
         f"  first sample: {members} {row['key']}.json in {row['shard']}\n"
         f"    subject {row['subject']}, {row['duration_s']:g} s, labels {labels or 'none'}, "
+        f"{noted} annotations, "
         f"signature {row['signature'][:12]}…"
     )

@@ -190,3 +190,11 @@ def test_flat_imports_are_refused(tree: Path) -> None:
         (tree / "tests" / "planted.py").write_text(f"from {package} import x\n\nx()\n")
         found = run(BIN / "ruff", "check", "--no-cache", "tests/planted.py", cwd=tree)
         assert "TID251" in found.stdout, package
+
+
+def test_the_example_of_how_a_source_is_added_stays_short() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    linked = re.findall(r"\[`(\S*cinc2017\S*)`\]\((\S+)\)", text)
+    assert [shown for shown, _ in linked] == [path for _, path in linked]
+    assert len(linked) == 4
+    assert sum(len((ROOT / path).read_text().splitlines()) for _, path in linked) <= 150
