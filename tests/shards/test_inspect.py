@@ -37,7 +37,7 @@ def test_shows_counts_signals_labels_and_provenance(shards: Path) -> None:
         "*** SYNTHETIC DATA",
         "split by hash of the subject, seed 0",
         "segments of up to 20 s at 100 Hz, channels I II III aVR aVL aVF V1 V2 V3 V4 V5 V6",
-        "high-pass 0.5 Hz, low-pass 40.0 Hz",
+        "high-pass 0.5 Hz, low-pass 40 Hz",
         "40 subjects",
         "I-AVB",
         "every record could be used",
