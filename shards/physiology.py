@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..signals import Recording, Series, Signal
+from ..signals import MISSING, Recording, Series, Signal
 from ..signals.heart_rate import heart_rate_bpm, heart_rate_windows, r_peaks_s
 from .quality import physiology
 
@@ -94,8 +94,9 @@ CHECKS: dict[str, Check] = {
 def facts_of(recording: Recording, rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """The checks of a recording; `rows` are its rows of the index."""
     found: dict[str, float | None] = {
-        name: float(np.mean([row[name] for row in rows])) for name in ("flat", "clipped", "missing")
+        name: float(np.mean([row[name] for row in rows])) for name in ("flat", "clipped")
     }
+    found["missing"] = _missing(recording.signals)
     for signal in recording.signals:
         found |= _sizes(signal)
     found |= _levels(recording)
@@ -134,6 +135,19 @@ def failures_of(summary: dict[str, dict[str, Any]]) -> list[str]:
         for name, said in summary.items()
         if not CHECKS[name].low <= said["median"] <= CHECKS[name].high
     ]
+
+
+def _missing(signals: Sequence[Signal]) -> float | None:
+    """Share of missing samples of what is evenly sampled: an uneven series is as full as it is."""
+    size = sum(signal.samples.size for signal in signals)
+    if not size:
+        return None
+    missing = 0
+    for signal in signals:
+        digital = signal.samples.dtype == np.int16
+        there = signal.samples != MISSING if digital else np.isfinite(signal.samples)
+        missing += there.size - int(np.count_nonzero(there))
+    return missing / size
 
 
 def _sizes(signal: Signal) -> dict[str, float | None]:

@@ -20,7 +20,7 @@ from biofm.shards.physiology import CHECKS, facts_of, failures_of, summary_of
 from biofm.signals import LEADS_12, Annotation, Recording, Series, Signal
 
 SECONDS = 400
-ROWS = [{"flat": 0.0, "clipped": 0.0, "missing": 0.0}]
+ROWS = [{"flat": 0.0, "clipped": 0.0}]
 Change = Callable[[Recording], Recording]
 
 
@@ -177,3 +177,10 @@ def test_a_build_stops_where_most_records_are_wrong_and_reports_a_few(
     with pytest.raises(ValueError, match=r"made is not what it should be:\s+residual of I \+ III"):
         built(tmp_path / "most", 8, monkeypatch)
     assert not (tmp_path / "most" / "shards.json").exists()
+
+
+def test_a_series_with_long_gaps_misses_nothing() -> None:
+    times_s = np.array([0.0, 5.0, 90_000.0, 90_300.0])
+    rates = Series("hr", ("hr",), times_s, np.full((1, 4), 60, np.float32))
+    recording = Recording("made", "r", "made-r", series=(rates,))
+    assert set(facts_of(recording, ROWS)) == {"hr_level", "flat", "clipped"}

@@ -47,7 +47,7 @@ def test_it_verifies_and_its_physiology_is_plausible(built: tuple[Path, dict[str
     assert not report.failures, report.text()
     assert manifest["synthetic"]
     assert manifest["bad"] == []
-    assert {"flat", "clipped", "missing"} <= set(manifest["physiology"])
+    assert {"flat", "clipped"} <= set(manifest["physiology"])
 
 
 def test_our_reader_and_stock_webdataset_read_the_same_samples(
