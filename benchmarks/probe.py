@@ -30,6 +30,7 @@ from torch import Tensor
 
 from biofm import load_model
 from biofm.models.encoder import ViTEncoder
+from biofm.models.zoo import RandomKernels
 from biofm.shards.index import MANIFEST
 from biofm.shards.reader import DataConfig, WindowReader
 from biofm.signals.windows import Windows
@@ -117,32 +118,9 @@ def choose(
     return best[1], best[0]
 
 
-def random_kernels(seed: int, samples: int, channels: int) -> Callable[[Windows], Tensor]:
-    """Features of random dilated convolutions: the share of positive values, and the largest, of each."""
-    generator = np.random.default_rng(seed)
-    kernels = []
-    for _ in range(KERNELS):
-        length = int(generator.choice([7, 9, 11]))
-        dilation = int(2 ** generator.uniform(0, np.log2((samples - 1) / (length - 1))))
-        weight = generator.normal(size=(1, channels, length))
-        used = generator.permutation(channels) < 2 ** generator.uniform(0, np.log2(channels + 1))
-        weight = (weight - weight.mean(axis=2, keepdims=True)) * used[None, :, None]
-        bias = float(generator.uniform(-1, 1))
-        kernels.append((torch.from_numpy(weight).float(), bias, dilation))
-
-    def features(windows: Windows) -> Tensor:
-        x_BCT, _ = windows.physical()
-        out = []
-        for weight, bias, dilation in kernels:
-            padding = dilation * (weight.shape[-1] - 1) // 2
-            y_BT = (
-                torch.nn.functional.conv1d(x_BCT, weight, padding=padding, dilation=dilation)[:, 0]
-                + bias
-            )
-            out += [(y_BT > 0).float().mean(dim=1), y_BT.amax(dim=1)]
-        return torch.stack(out, dim=1)
-
-    return features
+def kernel_features(kernels: RandomKernels) -> Callable[[Windows], Tensor]:
+    """Windows in physical units → their features."""
+    return lambda windows: kernels(windows.physical()[0])
 
 
 def macro(records: Records, scores: list[Floats], rows: NDArray[np.int64] | None = None) -> float:
@@ -187,8 +165,11 @@ def main(shards: str, folders: list[str]) -> None:
         torch.manual_seed(seed)
         untrained = ViTEncoder(models[0].encoder.config).eval()
         rows["untrained"].append(logistic(records, records.features(untrained)))
-        kernels = random_kernels(seed, train.window_samples, len(train.channels))
-        rows[f"{KERNELS} random kernels + ridge"].append(ridge(records, records.features(kernels)))
+        kernels = RandomKernels(
+            len(train.channels), train.window_samples, kernels=KERNELS, seed=seed
+        )
+        features = records.features(kernel_features(kernels))
+        rows[f"{KERNELS} random kernels + ridge"].append(ridge(records, features))
 
     counts = {split: len(y) for split, y in records.labels.items()}
     print(
