@@ -180,7 +180,7 @@ def read_config(config_type: type[T], path: Path, largest: int = 1 << 20) -> T:
             raise ValueError("expected YAML without aliases (*)")
         parser = _file_parser(config_type)  # type: ignore[arg-type] # a class is hashable
         return parser.config(config_type, parser.values(["--config", str(path)]))
-    except (ValueError, yaml.YAMLError) as error:
+    except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}; correct it") from None
 
 

@@ -68,6 +68,8 @@ MAX_ELEMENT_BYTES = 1 << 24
 """No element lies further behind the one before: the parser holds what is between them."""
 MAX_DEPTH = 64
 MAX_DEVICES = 1 << 16
+LONGEST_NAME = 200
+"""Of a device's name so many signs are kept."""
 
 _CHUNK = 1 << 16
 _SLEEP_PREFIX = "HKCategoryValueSleepAnalysis"
@@ -247,7 +249,7 @@ class _Handler(ContentHandler):
             raise ValueError(f"expected {quantity} as {wanted}, found {text[:80]!r}") from None
         start_s, offset_s = clock(attrs.get("startDate", ""))
         end_s, _ = clock(attrs.get("endDate", ""))
-        name = attrs.get("sourceName", "")
+        name = attrs.get("sourceName", "")[:LONGEST_NAME]
         device = Device(name, _kind(name, attrs.get("device", "")))
         number = self._devices.setdefault(device, len(self._devices))
         if number >= MAX_DEVICES:
@@ -296,9 +298,10 @@ def clock(text: str) -> tuple[int, int]:
     try:
         ahead_s = _ahead_s(text[19:])
         shown = datetime.fromisoformat(text[:19]) - _EPOCH
-    except ValueError:
+    except (ValueError, TypeError):
+        # It is not quoted: the date of a recording must not stand in `shards.json`.
         raise ValueError(
-            f"expected a time as 2023-01-05 07:23:41 +0100, found {text[:40]!r}"
+            "expected startDate and endDate as 2023-01-05 07:23:41 +0100, found something else"
         ) from None
     return shown.days * 86400 + shown.seconds - ahead_s, ahead_s
 

@@ -181,7 +181,7 @@ def _zips(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return zipped_xml(archive.namelist()) is not None
-    except (OSError, zipfile.BadZipFile):
+    except (OSError, zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError):
         return True
 
 
@@ -298,5 +298,11 @@ def _age(birth: str, on: date) -> float | None:
     """Whole years on a day; None where the export does not tell. Raises `ValueError`."""
     if not birth:
         return None
-    born = date.fromisoformat(birth)
-    return age_years(str(on.year - born.year - ((on.month, on.day) < (born.month, born.day))))
+    try:
+        born = date.fromisoformat(birth)
+        return age_years(str(on.year - born.year - ((on.month, on.day) < (born.month, born.day))))
+    except ValueError:
+        # It is not quoted: a date of birth must not stand in `shards.json`.
+        raise ValueError(
+            "expected a date of birth as 2000-12-31, no later than the records, found another"
+        ) from None

@@ -135,19 +135,33 @@ class Chapman:
         try:
             age, sex = age_years(ref.facts["age"]), sex_named(ref.facts["sex"])
         except ValueError as error:
-            raise RecordError(f"{ref.path}: its row in {TABLE}: {error}; {_AGAIN}") from error
+            raise RecordError(f"{ref.path.parent}: {_row_of(ref)}: {error}; {_AGAIN}") from error
         file_name = ref.path.stem
+        try:
+            signal = read_csv(ref.path)
+        except RecordError as error:
+            # The name of the file holds a date, which must not stand in `shards.json`.
+            told = str(error).replace(file_name, f"<{_row_of(ref)}>")
+            raise RecordError(told) from None
         return Recording(
             dataset=self.name,
             record=ref.record,
             subject=ref.subject,
-            signals=(read_csv(ref.path),),
+            signals=(signal,),
             labels=dict.fromkeys(_labels(ref), STATED),
             age=age,
             sex=sex,
             # MUSE_<date>_<time>_<number>: six digits alone would be found by chance.
             private=(file_name, "_".join(file_name.split("_")[1:3])),
         )
+
+
+def _row_of(ref: RecordRef) -> str:
+    """Where a record's file name stands, without saying it."""
+    number = ref.record.removeprefix("JS")
+    if number != ref.record:
+        return f"row {int(number)} of {TABLE}"
+    return f"the row of {TABLE} whose FileName has a SHA-256 of {ref.record}…"
 
 
 def read_csv(path: Path) -> Signal:

@@ -9,6 +9,7 @@ Shapes: T time, C channels.
 from __future__ import annotations
 
 import filecmp
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -93,11 +94,11 @@ def load_subject(ref: RecordRef, needed: Sequence[str]) -> dict[str, Any]:
             f"{ref.path}: expected a dict with {', '.join(keys)}, found {str(have)[:200]}; "
             "is it a file of another data set?"
         )
-    if content["subject"] != ref.record:
-        raise RecordError(
-            f"{ref.path}: expected the subject {ref.record}, found {str(content['subject'])[:20]!r}; "
-            f"{AGAIN}"
-        )
+    said = content["subject"]
+    if said != ref.record:
+        # Lists within lists may stand for more text than any memory holds.
+        found = repr(said[:20]) if isinstance(said, str) else f"a {type(said).__name__}"
+        raise RecordError(f"{ref.path}: expected the subject {ref.record}, found {found}; {AGAIN}")
     return content
 
 
@@ -163,10 +164,11 @@ def spans(
 
 
 def rate_labels(rates_W: NDArray[np.float64], end_s: float) -> Iterator[Annotation]:
-    """Heart rates in windows as annotations; none for NaN, nor for a window that reaches past `end_s`."""
+    """Heart rates in windows as annotations; none for what is
+    not finite, nor for a window that reaches past `end_s`."""
     for number, rate in enumerate(rates_W.tolist()):
         onset_s = number * HOP_S
-        if rate > 0 and onset_s + WINDOW_S <= end_s + 1e-6:
+        if 0 < rate < math.inf and onset_s + WINDOW_S <= end_s + 1e-6:
             yield Annotation(onset_s, WINDOW_S, "hr", rate)
 
 

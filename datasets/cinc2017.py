@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from .tree import find_folders
 from .wfdb16 import read_wfdb
 
 REFERENCE = "REFERENCE-v3.csv"
+_RECORD = re.compile(r"A\d{5}", re.ASCII)
 CLASSES = {"normal": "N", "af": "A", "other": "O", "noisy": "~"}
 
 
@@ -43,10 +45,7 @@ class CinC2017:
                     f"{root}: no {REFERENCE} in it or below; give the folder of the training set"
                 )
             for folder in folders:
-                table = pl.read_csv(
-                    folder / REFERENCE, has_header=False, new_columns=["record", "code"]
-                )
-                for record, code in table.iter_rows():
+                for record, code in _read_reference(folder / REFERENCE):
                     facts = {"code": code}
                     ref = RecordRef(
                         record,
@@ -77,3 +76,23 @@ class CinC2017:
     def label_sets(self, roots: Sequence[Path]) -> dict[str, dict[str, list[str]]]:
         """The four classes."""
         return {self.name: {name: [code] for name, code in CLASSES.items()}}
+
+
+def _read_reference(path: Path) -> list[tuple[str, str]]:
+    """(record, class) of every row. Raises `ValueError` on another form."""
+    try:
+        table = pl.read_csv(
+            path, has_header=False, new_columns=["record", "code"], infer_schema=False
+        ).fill_null("")
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(
+            f"{path}: expected lines of record, class: {error}; get the file again from the source"
+        ) from error
+    # A name with a folder in it could lead anywhere.
+    odd = [record for record in table["record"] if not _RECORD.fullmatch(record)]
+    if odd:
+        raise ValueError(
+            f"{path}: expected names of records, such as A00001, found {odd[0][:40]!r}; get the file "
+            "again from the source"
+        )
+    return table.rows()

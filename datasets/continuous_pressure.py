@@ -67,7 +67,16 @@ class ContinuousPressure:
         twice. Raises `FileNotFoundError` naming what a root lacks; `ValueError` where ids still occur
         twice, or `subjects.csv` is not what it should be.
         """
-        files = sorted({file[0]: file for root in roots for file in _files(root)}.values())
+        whose: dict[Path, str | None] = {}
+        for path, subject in (file for root in roots for file in _files(root)):
+            # A root may lie in another, and either may be the one that knows.
+            if subject and whose.get(path) not in (None, subject):
+                raise ValueError(
+                    f"{path}: of the subject {whose[path]!r} by one root, and {subject!r} by another; "
+                    f"correct {SUBJECTS}"
+                )
+            whose[path] = whose.get(path) or subject
+        files = sorted(whose.items())
         names = _names([path for path, _ in files])
         refs = []
         for (path, subject), name in zip(files, names, strict=True):
@@ -224,6 +233,7 @@ def _read_subjects(path: Path) -> dict[str, str]:
     columns = ["record", "subject"]
     try:
         table = pl.read_csv(path, columns=columns, infer_schema=False).select(columns).fill_null("")
+        table = table.select(pl.all().str.strip_chars())  # "7" and "7 " are one person
     except pl.exceptions.PolarsError as error:
         raise ValueError(f"{path}: expected a CSV with the columns {columns}: {error}") from error
     bad = table.filter(pl.any_horizontal(pl.all() == "") | pl.col("record").is_duplicated())

@@ -15,6 +15,8 @@ subject" only as far as one record is one patient. There are no official folds.
 from __future__ import annotations
 
 import csv
+import struct
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,8 +38,10 @@ CLASSES = ("Normal", "AF", "I-AVB", "LBBB", "RBBB", "PAC", "PVC", "STD", "STE")
 
 REFERENCE = "REFERENCE.csv"
 RATE_HZ = 500.0
+_COMPRESSED = 15  # the type of a MATLAB 5 element that is compressed
 # The longest record takes 7 MB; compressed MATLAB files can unfold to a thousand times their size.
 MAX_MAT_BYTES = 1 << 24
+MAX_UNFOLDED_BYTES = 1 << 26
 
 
 class CPSC2018:
@@ -112,6 +116,7 @@ def read_original(path: Path) -> tuple[Signal, float | None, str | None]:
             raise RecordError(
                 f"{path}: larger than {MAX_MAT_BYTES} bytes, which no record is; {again}"
             )
+        _check_unfolded(path)
         ecg = scipy.io.loadmat(path, variable_names=["ECG"])["ECG"][0, 0]
         data: NDArray[Any] = ecg["data"]
         age_text, sex_text = _scalar_text(ecg["age"]), _scalar_text(ecg["sex"])
@@ -143,6 +148,23 @@ def read_original(path: Path) -> tuple[Signal, float | None, str | None]:
     except ValueError as error:
         raise RecordError(f"{path}: {error}; {again}") from error
     return Signal("ecg", samples, RATE_HZ, LEADS_12), age, sex
+
+
+def _check_unfolded(path: Path) -> None:
+    """Raises `RecordError` where the compressed parts of a MATLAB 5 file unfold to too much."""
+    with path.open("rb") as file:
+        order = "<" if file.read(128)[126:] == b"IM" else ">"
+        left = MAX_UNFOLDED_BYTES
+        while len(tag := file.read(8)) == 8:
+            kind, size = struct.unpack(f"{order}2I", tag)
+            part = file.read(size)
+            if kind == _COMPRESSED:
+                left -= len(zlib.decompressobj().decompress(part, left))
+            if left <= 0:
+                raise RecordError(
+                    f"{path}: unfolds to more than {MAX_UNFOLDED_BYTES} bytes, which no record does; "
+                    "get the file again from the source"
+                )
 
 
 def _originals(folders: Sequence[Path]) -> Iterator[RecordRef]:
@@ -190,13 +212,25 @@ def _holds_records(files: Sequence[str]) -> bool:
 
 def _read_reference(path: Path) -> dict[str, tuple[str, ...]]:
     """Record → its one to three class numbers as text. Raises `ValueError` on another form."""
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
-        rows = list(csv.reader(file))
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+            rows = list(csv.reader(file))
+    except csv.Error as error:
+        raise ValueError(
+            f"{path}: expected a CSV ({error}); get the file again from the source"
+        ) from error
     if not rows or rows[0][:2] != ["Recording", "First_label"]:
         raise ValueError(
             f"{path}: expected the columns Recording, First_label, Second_label, Third_label, "
             f"found {rows[0][:4] if rows else 'nothing'}; get the file again from the source"
         )
+    # A name with a folder in it could lead anywhere.
+    for number, row in enumerate(rows[1:], 2):
+        if row and not _is_record(row[0].strip()):
+            raise ValueError(
+                f"{path}, line {number}: expected the name of a record, such as A0001, found "
+                f"{row[0][:40]!r}; get the file again from the source"
+            )
     return {
         row[0].strip(): tuple(text.strip() for text in row[1:] if text.strip())
         for row in rows[1:]

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .registry import RecordError
-
-LONGEST_S = 31 * 86_400.0
-"""A few samples that claim to last for years would be resampled to more than memory holds."""
+from .wfdb_header import LONGEST_S, MOST_RATE_HZ
 
 AGAIN = "get the file again from the source"
 TEXTS = ("EDF Annotations", "BDF Annotations")
@@ -129,6 +127,12 @@ def _bounded(header: Header, data_bytes: int) -> Header:
         raise RecordError(
             f"{path}: expected {header.records} data records of {record_bytes} bytes, found "
             f"{held} and {rest} bytes of another: the file is cut short or damaged; {AGAIN}"
+        )
+    fastest_hz = max((header.samples_a_record[i] for i in header.ordinary), default=0)
+    if header.ordinary and fastest_hz > MOST_RATE_HZ * header.record_s:
+        raise RecordError(
+            f"{path}: {fastest_hz} samples in {header.record_s:g} s are more than {MOST_RATE_HZ:g} Hz, "
+            f"which no sensor of a body has; {AGAIN}"
         )
     if held < 1:
         raise RecordError(f"{path}: it holds no data record; leave it out")

@@ -106,8 +106,8 @@ def open_array(path: Path, kinds: str = "fiu") -> NDArray[Any]:
         array: NDArray[Any] = open_memmap(path, mode="r")
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such file; it belongs beside {SIDECAR}") from None
-    except (OSError, ValueError, OverflowError, EOFError) as error:
-        raise ValueError(f"{path}: cannot be read as a .npy array ({error}); {_AGAIN}") from error
+    except Exception as error:  # numpy raises whatever a damaged header leads it to
+        raise ValueError(f"{path}: cannot be read as a .npy array ({error!r}); {_AGAIN}") from error
     if array.dtype.kind not in kinds or not array.ndim:
         what = "numbers or text" if "U" in kinds else "real numbers"
         raise ValueError(
@@ -136,9 +136,14 @@ def read_subjects(folder: Path, sidecar: Sidecar, rows: int) -> list[str] | None
         except pl.exceptions.PolarsError as error:
             raise ValueError(f"{path}: expected a CSV with a column subject: {error}") from error
     elif path.suffix == ".txt":
-        found = path.read_text(encoding="utf-8").splitlines()
+        try:
+            found = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}: expected text in UTF-8: {error}") from error
     else:
         raise ValueError(f"{path}: subjects: expected a .txt, .csv or .npy file")
+    # "7" and "7 " are one person.
+    found = [(subject or "").strip() for subject in found]
     if len(found) != rows or not all(found):
         raise ValueError(
             f"{path}: expected a subject for each of the {rows} rows, found {len(found)}, "

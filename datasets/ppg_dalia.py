@@ -100,7 +100,11 @@ class PPGDaLiA:
 
 def _person(path: Path, answers: Any) -> tuple[float | None, str | None]:
     """Age and sex from the questionnaire, whose keys are AGE and Gender ("m" or "f")."""
-    said = answers if isinstance(answers, dict) else {}
+    said = {
+        key: value
+        for key, value in (answers.items() if isinstance(answers, dict) else ())
+        if isinstance(value, str | int | float)  # others may be endless as text
+    }
     try:
         return age_years(str(said.get("AGE", ""))), sex_named(str(said.get("Gender", "")))
     except ValueError as error:

@@ -153,7 +153,7 @@ def parse_codes(text: str) -> dict[str, float]:
     """
     try:
         codes = ast.literal_eval(text) if len(text) <= _LONGEST_CODES else None
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         codes = None
     if not isinstance(codes, dict) or not all(
         isinstance(code, str) and isinstance(value, int | float) and 0 <= value <= 100

@@ -31,6 +31,9 @@ MOST_STEPS = 1_000_000
 
 MOST_AXES = 8
 
+LARGEST_INTEGER = 1 << 1023
+"""Numbers of more bits are refused: to print one takes very long."""
+
 _LITERALS = {
     *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
     *("SHORT_BINSTRING", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"),
@@ -89,8 +92,10 @@ _INTERNAL = (_Name, _Type, _Blank, _Arguments)
 def load_pickle(path: Path, largest_bytes: int = LARGEST_BYTES) -> Any:
     """What the file holds: dict, list, tuple, str, bytes, numbers, None and numeric arrays.
 
-    Arrays are read-only. Of what Python 2 wrote, strings of 256 bytes and more stay bytes. Raises
-    `RecordError` on anything else, which is what a hostile file needs to do harm.
+    Arrays are read-only. A container may hold another many times over, and that one the next: only what
+    was seen to be text or a number may be printed, or a few bytes become endless. Of what Python 2 wrote,
+    strings of 256 bytes and more stay bytes. Raises `RecordError` on anything else, which is what a
+    hostile file needs to do harm.
     """
     try:
         size = path.stat().st_size
@@ -142,6 +147,8 @@ class _Machine:
     def _step(self, name: str, argument: Any) -> None:
         stack = self.stack
         if name in _LITERALS:
+            if isinstance(argument, int) and abs(argument) > LARGEST_INTEGER:
+                raise ValueError("a whole number of more than 1024 bits")
             stack.append(argument)
         elif name == "BINSTRING":
             # Of 256 bytes or more: the content of an array. `pickletools` decodes it from Latin-1.

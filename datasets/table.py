@@ -187,8 +187,8 @@ def _check_times(ref: RecordRef, times_s: Sequence[float]) -> None:
     longest = max(map(abs, times_s), default=0.0)
     if longest > LONGEST_S:
         raise RecordError(
-            f"{ref.path}: record {ref.record}: its times reach {longest:.0f} s, which is a date and "
-            "no time within a recording; set time_zero: first_value, or mend time_scale"
+            f"{ref.path}: record {ref.record}: its times reach beyond {LONGEST_S:.0f} s, which are dates "
+            "and no times within a recording; set time_zero: first_value, or mend time_scale"
         )
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ..signals import Annotation, Series, Signal
 from .edf import EdfRecording, read_edf
 from .registry import RecordError
+from .subjects import undated
 from .table_configuration import TableAnnotations, TableIntervals, TableSignal
 from .wfdb16 import WfdbRecord, read_wfdb
 
@@ -30,6 +31,9 @@ MOST_VALUES = 1 << 30
 MOST_TEXT_BYTES = 1 << 26
 COMPRESSED = (b"\x1f\x8b", b"\x28\xb5", b"\x78\x01", b"\x78\x9c", b"\x78\xda")
 """How gzip, zstandard and zlib begin, which polars would unpack to any size."""
+
+UNREADABLE = (pl.exceptions.PolarsError, pl.exceptions.PanicException)
+"""What a damaged table leads polars to; the second is no `Exception`."""
 
 Opened: TypeAlias = dict[tuple[str, Path], WfdbRecord | EdfRecording]
 """Files of one recording that several signals are taken from."""
@@ -116,9 +120,9 @@ def _npy(path: Path, how: TableSignal, row: str | None) -> NDArray[Any]:
     """[C, T] of an `.npy` file, which is mapped: a header that announces too much cannot be."""
     try:
         array = np.lib.format.open_memmap(path, mode="r")
-    except (ArithmeticError, OSError, ValueError) as error:
+    except Exception as error:  # numpy raises whatever a damaged header leads it to
         raise RecordError(
-            f"{path}: expected a .npy file of numbers ({error}); write it with numpy.save"
+            f"{path}: expected a .npy file of numbers ({error!r}); write it with numpy.save"
         ) from error
     _check_numbers(path, array.shape, array.dtype, how)
     return _channels_by_time(array, how, _place(path, row, how, array.shape))
@@ -285,7 +289,7 @@ def _numbers(path: Path, column: pl.Series) -> NDArray[np.float64]:
     except pl.exceptions.PolarsError as error:
         bad = column.filter(column.cast(pl.Float64, strict=False).is_null() & column.is_not_null())
         raise RecordError(
-            f"{path}: column {column.name!r} holds {bad[0]!r}, expected numbers or empty cells"
+            f"{path}: column {column.name!r} holds {undated(bad[0])!r}, expected numbers or empty cells"
         ) from error
 
 
@@ -301,7 +305,7 @@ def _texts(path: Path, format: str, names: list[str]) -> pl.DataFrame:
         if not 0 < rows * len(names) <= MOST_VALUES:
             raise RecordError(f"{path}: found {rows} rows, expected a recording's")
         return scan.select(names).collect()
-    except pl.exceptions.PolarsError as error:
+    except UNREADABLE as error:
         raise RecordError(f"{path}: expected a {format} file with {names}: {error}") from error
     except OSError as error:
         raise RecordError(f"{path}: the file cannot be read ({error.strerror or error})") from error

@@ -26,7 +26,7 @@ from .table_configuration import (
     placeholders,
     read_description,
 )
-from .table_files import scan_table
+from .table_files import UNREADABLE, scan_table
 
 STATED = 100.0
 """The value of a label that is a class."""
@@ -171,7 +171,11 @@ def _scan(file: Path) -> pl.LazyFrame:
         raise FileNotFoundError(
             f"{file}: no such table; `table` names it from the folder of the YAML"
         )
-    scan = scan_table(file, "parquet" if file.suffix == ".parquet" else "csv")
+    try:
+        scan = scan_table(file, "parquet" if file.suffix == ".parquet" else "csv")
+        scan.collect_schema()
+    except UNREADABLE as error:
+        raise ValueError(f"{file}: expected a CSV or Parquet table: {error}") from error
     text = pl.all().cast(pl.String).str.strip_chars()
     return scan.with_columns(text).with_columns(pl.when(pl.all() != "").then(pl.all()).name.keep())
 
@@ -184,7 +188,7 @@ def _collect(scan: pl.LazyFrame, file: Path, columns: list[str]) -> pl.DataFrame
         )
     try:
         table = scan.select(columns).collect()
-    except pl.exceptions.PolarsError as error:
+    except UNREADABLE as error:
         raise ValueError(f"{file}: expected a table with the columns {columns}: {error}") from error
     if not table.height:
         raise ValueError(f"{file}: no row in it; a row is a recording")

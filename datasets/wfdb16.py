@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ..signals import MISSING, Signal, channel_named
 from ..signals.vocabulary import unit
 from .registry import RecordError
-from .wfdb_header import Header, SignalLine, Storage, read_header
+from .wfdb_header import LONGEST_S, Header, SignalLine, Storage, read_header
 
 OTHER_FORMATS: dict[str, tuple[int, int | None]] = {
     "61": (16, None),
@@ -161,6 +161,11 @@ def read_wfdb(path: Path) -> WfdbRecord:
         raise RecordError(
             f"{header_path}: sample formats {sorted(formats)}; known are 16, or any of "
             f"{sorted(OTHER_FORMATS)}. Rewrite the record in format 16 with wfdb.wrsamp"
+        )
+    if len(frames) > LONGEST_S * header.rate_hz:
+        raise RecordError(
+            f"{header_path}: {len(frames)} samples at {header.rate_hz:g} Hz are longer than "
+            f"{LONGEST_S:g} s, which no recording is; {AGAIN}"
         )
     _verify(frames, header.signals, header_path)
     if formats != {"16"}:

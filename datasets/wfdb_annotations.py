@@ -62,6 +62,8 @@ def read_annotations(path: Path, samples: int) -> list[WfdbAnnotation]:
         found = wfdb.rdann(str(path.with_suffix("").resolve()), path.suffix.removeprefix("."))
         rows = zip(found.sample.tolist(), found.symbol, found.aux_note, strict=True)
         annotations = [WfdbAnnotation(at, symbol, text.rstrip("\0")) for at, symbol, text in rows]
+        if not all(isinstance(one.symbol, str) for one in annotations):
+            raise ValueError("an annotation of a code that stands for nothing")
     except Exception as error:  # wfdb raises whatever its parts raise
         raise RecordError(
             f"{path}: expected WFDB annotations, which wfdb cannot read here ({error!r}); {again}"

@@ -19,11 +19,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .registry import RecordError
+from .subjects import undated
 
 MAX_HEADER_BYTES = 1 << 20
 _USUAL_BYTES = 1 << 13
 DEFAULT_RATE_HZ = 250.0
 DEFAULT_GAIN = 200.0
+MOST_RATE_HZ = 1e6
+"""No sensor of a body is faster; what claims to be takes more than memory to resample."""
+LONGEST_S = 31 * 86_400.0
+"""A few samples that claim to last for years would be resampled to more than memory holds."""
 
 # Digits are bounded so that no number takes long to convert.
 _NUMBER = r"[+-]?(?:\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})(?:[eE][+-]?\d{1,3})?"
@@ -112,7 +117,7 @@ def parse_header(text: str) -> Header:
     if record is None:
         raise ValueError(
             "expected a WFDB record line (`name signals rate samples`), found "
-            + (repr(lines[0][:80]) if lines else "none")
+            + (repr(undated(lines[0][:80])) if lines else "none")
         )
     segments, count, rate, samples, when = record.groups()
     if segments is not None:
@@ -122,8 +127,10 @@ def parse_header(text: str) -> Header:
     if int(count) == 0 or int(count) != len(lines) - 1:
         raise ValueError(f"the record line announces {count} signals, but {len(lines) - 1} follow")
     rate_hz = DEFAULT_RATE_HZ if rate is None else float(rate)
-    if not 0 < rate_hz < math.inf:
-        raise ValueError(f"the sampling rate must be above 0 Hz, not {rate}")
+    if not 0 < rate_hz <= MOST_RATE_HZ:
+        raise ValueError(
+            f"the sampling rate must be above 0 and at most {MOST_RATE_HZ:g} Hz, not {rate}"
+        )
     return Header(
         rate_hz,
         int(samples or 0) or None,

@@ -15,6 +15,9 @@ from .preprocessing import Preprocessing
 from .types import Signal
 from .vocabulary import channel_id
 
+MOST_POINTS = 1 << 28
+"""A month of motion at 100 Hz: times that would need a longer grid are damaged, or dates."""
+
 USUAL_GAP = 5.0
 """A gap is longer than usual from so many median intervals on."""
 
@@ -66,13 +69,18 @@ def on_grid(series: Series, how: Preprocessing) -> Signal:
     - Totals over spans are shared out evenly over their span and summed in each interval of
       `how.rate_hz`; before the first and after the last span the grid is missing, between spans it
       is 0.
+
+    Raises `ValueError` where the grid would have more than `MOST_POINTS`.
     """
     if series.spans_s is not None:
         return _totals(series, series.spans_s, how.rate_hz)
     times_s, first = np.unique(series.times_s, return_index=True)
     values = series.values[:, first]
     usual_s = float(np.median(np.diff(times_s))) if len(times_s) > 1 else 1 / how.rate_hz
-    rate_hz = how.rate_hz * max(1, math.ceil(1 / usual_s / how.rate_hz - 0.01))
+    finer = max(1.0, 1 / usual_s / how.rate_hz - 0.01)
+    _check_length(series, finer)
+    rate_hz = how.rate_hz * math.ceil(finer)
+    _check_length(series, (times_s[-1] - times_s[0]) * rate_hz)
     # A grid point lies inside the series; a lone value is one point, to the nearest.
     begin = math.ceil(times_s[0] * rate_hz - 1e-6)
     end = max(begin + 1, math.floor(times_s[-1] * rate_hz + 1e-6) + 1)
@@ -80,6 +88,15 @@ def on_grid(series: Series, how: Preprocessing) -> Signal:
     samples = np.stack([_lines(grid_s, times_s, row, how.longest_gap_s or USUAL_GAP * usual_s)
                         for row in values])  # fmt: skip
     return Signal(series.modality, samples, rate_hz, series.channels, start_s=begin / rate_hz)
+
+
+def _check_length(series: Series, points: float) -> None:
+    if not points <= MOST_POINTS:
+        raise ValueError(
+            f"{series.modality}: {len(series.times_s)} values would need a grid of {points:.3g} points, "
+            f"expected at most {MOST_POINTS}: times are damaged, or far closer or further apart than "
+            "seconds of a recording; mend them"
+        )
 
 
 def _lines(
@@ -109,6 +126,7 @@ def _lines(
 def _totals(series: Series, spans_s: NDArray[np.float64], rate_hz: float) -> Signal:
     """Totals per interval of the grid."""
     ends_s = series.times_s + spans_s
+    _check_length(series, (ends_s.max() - series.times_s[0]) * rate_hz)
     begin, end = math.floor(series.times_s[0] * rate_hz), math.ceil(ends_s.max() * rate_hz)
     edges_s = np.arange(begin, max(end, begin + 1) + 1) / rate_hz
     samples = np.zeros((len(series.channels), len(edges_s) - 1), np.float64)

@@ -18,7 +18,7 @@ from .client import Client
 from .errors import DownloadError, FileRefused, Stopped
 from .paths import Selection
 from .record import Record
-from .transfer import RemoteFile, bytes_in, checksum_of, fetch, partial_of
+from .transfer import RemoteFile, bytes_in, checksum_of, fetch, partial_of, version_of
 
 SAMPLED = 256
 """Sizes are asked for of so many files, and those of the others inferred."""
@@ -143,6 +143,8 @@ def _missing(job: Job, files: Sequence[RemoteFile]) -> list[RemoteFile]:
     foreign = []
     for file, found in _hashed(job, unknown):
         if file.checksum in (found, None):
+            # What a kill leaves that comes when the file has its name and before it is noted.
+            version_of(partial_of(job.folder / file.path)).unlink(missing_ok=True)
             job.record.add(file.path, found)
         elif job.record.wrote(file.path):
             job.say(f"{job.folder / file.path} is no longer what was downloaded: fetching it again")

@@ -64,7 +64,7 @@ def fetch(
         found = checksum_of(partial, file.checksum)
         if file.checksum in (found, None):
             partial.replace(target)
-            _version_of(partial).unlink(missing_ok=True)
+            version_of(partial).unlink(missing_ok=True)
             return found
         _discard(partial, advance)
     raise FileRefused(
@@ -135,7 +135,7 @@ def _receive_once(
             raise Interrupted("the server's range does not fit what is here: from the start again")
         if response.status == 200:
             _discard(partial, advance)
-            _version_of(partial).write_text(_version(response), encoding="utf-8")
+            version_of(partial).write_text(_version(response), encoding="utf-8")
         _hold_against_disk(response, partial)
         # Unbuffered: what a kill leaves is what was received.
         with partial.open("ab", buffering=0) as out:
@@ -155,20 +155,21 @@ def _version(response: urllib3.BaseHTTPResponse) -> str:
     return tag if tag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
-def _version_of(partial: Path) -> Path:
+def version_of(partial: Path) -> Path:
+    """Where the version stands that a partial file is of."""
     return partial.with_name(f"{partial.name}.version")
 
 
 def _read_version(partial: Path) -> str:
     with contextlib.suppress(FileNotFoundError):
-        return _version_of(partial).read_text(encoding="utf-8")
+        return version_of(partial).read_text(encoding="utf-8")
     return ""
 
 
 def _discard(partial: Path, advance: Callable[[int], object]) -> None:
     advance(-bytes_in(partial))
     partial.unlink(missing_ok=True)
-    _version_of(partial).unlink(missing_ok=True)
+    version_of(partial).unlink(missing_ok=True)
 
 
 def _hold_against_disk(response: urllib3.BaseHTTPResponse, partial: Path) -> None:

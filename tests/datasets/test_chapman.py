@@ -164,10 +164,10 @@ def test_absent_and_huge_signals_are_refused(tmp_path: Path) -> None:
 
 def test_rows_that_cannot_be_used(tmp_path: Path) -> None:
     root = write_tree(tmp_path / "a", [{"FileName": "MUSE_1", "PatientAge": -4}])
-    with pytest.raises(RecordError, match=r"its row in Diagnostics\.xlsx: expected an age"):
+    with pytest.raises(RecordError, match=r"row of Diagnostics\.xlsx .*: expected an age"):
         read_all(root)
     root = write_tree(tmp_path / "b", [{"FileName": "MUSE_1", "Gender": "HE"}])
-    with pytest.raises(RecordError, match=r"its row in Diagnostics\.xlsx: expected male, female"):
+    with pytest.raises(RecordError, match=r"row of Diagnostics\.xlsx .*: expected male, female"):
         read_all(root)
     table = pl.DataFrame({"FileName": ["../../etc/passwd"], "Rhythm": ["SR"], "Beat": ["NONE"]})
     table = table.with_columns(PatientAge=pl.lit(50), Gender=pl.lit("MALE"))
@@ -266,3 +266,13 @@ def test_physionets_folders_are_read(tmp_path: Path) -> None:
     made = Chapman().read(ref_of(tmp_path, "JS00002"))
     assert dict(made.labels) == {"426177001": 100.0, "164934002": 100.0}
     assert (made.subject, made.age, made.sex) == ("chapman-JS00002", 59.0, "female")
+
+
+@pytest.mark.parametrize("row", [{"PatientAge": "old"}, {}])
+def test_an_error_does_not_tell_when_a_record_was_made(tmp_path: Path, row: dict[str, Any]) -> None:
+    write_tree(tmp_path / "set", [{"FileName": FILES[0], **row}])
+    (tmp_path / "set" / "ECGData" / f"{FILES[0]}.csv").write_text("no samples\n")
+    (ref,) = Chapman().find([tmp_path / "set"])
+    with pytest.raises(RecordError, match=rf"FileName has a SHA-256 of {ref.record}") as error:
+        Chapman().read(ref)
+    assert "20180113" not in str(error.value)

@@ -33,3 +33,22 @@ def test_an_unknown_class_is_a_bad_record(root: Path) -> None:
     table.write_text(table.read_text().replace("A00002,A", "A00002,X"))
     with pytest.raises(RecordError, match=r"A00002: class 'X'.*expected one of"):
         CinC2017().read(CinC2017().find([root])[1])
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"", "expected lines of record, class"),
+        (b"A00001\n", "expected lines of record, class"),
+        (b"A00001,N,N\n", "expected lines of record, class"),
+        (b"A00001,\xff\n", "expected lines of record, class"),
+        (b"A00001,N\n,N\n", "expected names of records, such as A00001, found ''"),
+        (b"12345,N\n", "expected names of records, such as A00001, found '12345'"),
+        (b"../../secret,N\n", "expected names of records, such as A00001, found '../../secret'"),
+        (b"/etc/passwd,N\n", "expected names of records, such as A00001, found '/etc/passwd'"),
+    ],
+)
+def test_a_table_of_anything_else_is_refused(root: Path, table: bytes, message: str) -> None:
+    (root / REFERENCE).write_bytes(table)
+    with pytest.raises(ValueError, match=message):
+        CinC2017().find([root])

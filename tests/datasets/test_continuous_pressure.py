@@ -353,3 +353,14 @@ def test_a_folder_without_both_waves_says_so(twin: Path, tmp_path: Path) -> None
         FileNotFoundError, match=r"no WFDB or EDF record with an arterial pressure \("
     ):
         ContinuousPressure().find([folder])
+
+
+def test_subjects_do_not_depend_on_the_order_of_roots(twin: Path, tmp_path: Path) -> None:
+    inner = segment_of(twin, tmp_path / "mine", stem="a")
+    (tmp_path / "subjects.csv").write_text("record,subject\na, 7 \n")
+    for roots in ([tmp_path, inner], [inner, tmp_path]):
+        (ref,) = ContinuousPressure().find(roots)
+        assert (ref.subject, ref.subject_known) == ("continuous_pressure-7", True)
+    (inner / "subjects.csv").write_text("record,subject\na,8\n")
+    with pytest.raises(ValueError, match="of the subject '7' by one root, and '8' by another"):
+        ContinuousPressure().find([tmp_path, inner])

@@ -273,3 +273,26 @@ def test_labels_that_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "REFERENCE.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"records without REFERENCE.csv"):
         CPSC2018().find([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("../../secret,1,,", r"line 2: expected the name of a record, such as A0001, found '\.\./"),
+        ("/etc/passwd,1,,", "line 2: expected the name of a record"),
+        (f"A0001,{'1' * 200_000},,", "expected a CSV"),
+    ],
+)
+def test_labels_of_anything_but_records(tmp_path: Path, row: str, message: str) -> None:
+    write_original(tmp_path / "TrainingSet1", "A0001")
+    write_reference(tmp_path / "TrainingSet1", row)
+    with pytest.raises(ValueError, match=message):
+        CPSC2018().find([tmp_path])
+
+
+def test_a_file_that_unfolds_to_too_much_is_refused(tmp_path: Path) -> None:
+    write_original(tmp_path, "A0001", data=np.zeros((12, 800_000)))
+    write_reference(tmp_path, "A0001,1,,")
+    assert (tmp_path / "A0001.mat").stat().st_size < 1 << 20
+    with pytest.raises(RecordError, match="unfolds to more than 67108864 bytes"):
+        CPSC2018().read(ref_of(tmp_path, "A0001"))

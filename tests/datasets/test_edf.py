@@ -207,6 +207,7 @@ def test_a_file_that_was_not_closed_is_read_as_far_as_it_goes(tmp_path: Path) ->
         ("record_s", b"-1", "lasts -1 s"),
         ("record_s", b"nan", "expected a number"),
         ("record_s", b"99999999", "which no recording is"),
+        ("record_s", b"1e-9", "more than 1e\\+06 Hz"),
         ("samples", b"0", "'EKG' has 0 samples"),
         ("samples", b"-256", "'EKG' has -256 samples"),
         ("samples", b"99999999", "cut short or damaged"),

@@ -298,3 +298,38 @@ def test_the_twin_is_read_and_its_wave_shows_its_labels(tmp_path: Path) -> None:
     weights, *_ = np.linalg.lstsq(np.array(features), np.array(pressures))
     explained = np.corrcoef(np.array(features) @ weights, pressures)[0, 1] ** 2
     assert explained > 0.7
+
+
+def test_blanks_make_no_other_person(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", f"{SIDECAR}subjects: who.txt\n")
+    (folder / "who.txt").write_text("7\n7 \n 8\n")
+    assert [ref.subject[-2:] for ref in refs_of(folder)] == ["-7", "-7", "-8"]
+    (folder / "who.txt").write_text("7\n \n8\n")
+    with pytest.raises(ValueError, match="of which 1 are empty"):
+        refs_of(folder)
+    (folder / "who.txt").write_bytes(b"7\n8\n\xff\n")
+    with pytest.raises(ValueError, match=r"who\.txt: expected text in UTF-8"):
+        refs_of(folder)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr':'<f8','fortran_order':False,'shape':(3L,",
+        "-" * 9000 + "1",
+        "{'descr':'<f8','fortran_order':False,'shape':(True,)}",
+    ],
+)
+def test_headers_that_lead_numpy_astray(tmp_path: Path, header: str) -> None:
+    folder = write(tmp_path / "set")
+    size = (len(header) + 1).to_bytes(2, "little")
+    content = b"\x93NUMPY\x01\0" + size + header.encode() + b"\n" + bytes(64)
+    (folder / "ppg.npy").write_bytes(content)
+    with pytest.raises(ValueError, match=r"ppg\.npy: cannot be read as a \.npy array"):
+        refs_of(folder)
+
+
+def test_a_sidecar_nested_without_end_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", f"{SIDECAR}subjects: {'[' * 1500}{']' * 1500}\n")
+    with pytest.raises(ValueError, match=r"dataset\.yaml: "):
+        refs_of(folder)

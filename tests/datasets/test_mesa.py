@@ -408,7 +408,7 @@ def test_people_of_the_harmonized_table(tmp_path: Path) -> None:
         (90, "male"), (67, None), (None, None), (None, None)
     ]  # fmt: skip
     path.write_text("mesaid,nsrr_age,nsrr_sex\n1,old,male\n")
-    with pytest.raises(ValueError, match=r"of subject 1: could not convert"):
+    with pytest.raises(ValueError, match=r"of subject 1: expected an age"):
         people(path)
 
 

@@ -243,3 +243,22 @@ def test_subjects_are_found_once_and_wesad_is_left_alone(twin: Path, tmp_path: P
 def test_people_of_unknown_age_are_kept(tmp_path: Path, content: dict[str, Any]) -> None:
     recording = reading(tmp_path, {**content, "questionnaire": {}})
     assert (recording.age, recording.sex) == (None, None)
+
+
+def test_lists_that_are_endless_as_text_are_not_printed(
+    tmp_path: Path, content: dict[str, Any]
+) -> None:
+    endless: list[Any] = ["a"]
+    for _ in range(60):
+        endless = [endless, endless, endless]
+    with pytest.raises(RecordError, match="expected the subject S1, found a list"):
+        reading(tmp_path, {**content, "subject": endless})
+    asked = {**content["questionnaire"], "AGE": endless}
+    assert reading(tmp_path, {**content, "questionnaire": asked}).age is None
+
+
+def test_an_infinite_rate_is_no_label(tmp_path: Path, content: dict[str, Any]) -> None:
+    label = content["label"].copy()
+    label[1] = np.inf
+    assert 2.0 in rates(reading(tmp_path, content))
+    assert 2.0 not in rates(reading(tmp_path, {**content, "label": label}))

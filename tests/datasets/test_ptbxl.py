@@ -244,7 +244,7 @@ def test_a_damaged_record_is_found_and_refused_by_name(
             "'NORM': open('x')",
             "00009_hr: its row in ptbxl_database.csv.*scp_codes",
         ),
-        (",55.0,", ",old,", "00009_hr: its row in ptbxl_database.csv: could not convert"),
+        (",55.0,", ",old,", "00009_hr: its row in ptbxl_database.csv: expected an age"),
         ("55.0,0,", "55.0,7,", "expected male, female or unknown, found '7'"),
     ],
 )
@@ -312,7 +312,7 @@ def test_codes_are_a_table_of_likelihoods_or_an_error(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 5_000, "{'A': 101}", "{'A': '1'}", "{1: 1}", "['A']", "{" * 20_000]
+    "text", ["[" * 5_000, "{'A': 101}", "{'A': '1'}", "{1: 1}", "['A']", "{[]: 1}", "{" * 20_000]
 )
 def test_hostile_codes_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected scp_codes"):

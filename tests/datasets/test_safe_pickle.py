@@ -279,3 +279,7 @@ def test_damaged_pickles_are_read_or_refused(
     path.write_bytes(damaged)
     with contextlib.suppress(RecordError):
         load_pickle(path)
+
+
+def test_a_number_that_takes_long_to_print_is_refused(tmp_path: Path) -> None:
+    refused(tmp_path, pickle.dumps({10**6000: 1}, protocol=2), "number of more than 1024 bits")

@@ -567,7 +567,7 @@ def test_counts_are_totals_over_their_spans(tmp_path: Path) -> None:
         ("t,R\n", "found 0 rows"),
         ("", "expected a csv file"),
         ("t,R\n,2\n", "column 't' has an empty cell"),
-        ("t,R\n1763700000,2\n", "reach 1763700000 s, which is a date .* time_zero: first_value"),
+        ("t,R\n1763700000,2\n", "beyond 315360000 s, which are dates .* time_zero: first_value"),
     ],
 )
 def test_a_wrong_csv_is_named(text: str, message: str, tmp_path: Path) -> None:
@@ -783,3 +783,48 @@ def test_real_camera_ppg_is_split_only_when_people_may_leak(welltory: Path, tmp_
     assert not manifest["bad"]
     verify([tmp_path / "out"]).raise_on_failure()
     assert manifest["label_sets"] == {"hr": {"hr": ["hr"]}}
+
+
+def test_a_damaged_table_is_named(tmp_path: Path) -> None:
+    describe(tmp_path, {"path": ["a.npy"]}, table="t.parquet")
+    (tmp_path / "t.parquet").write_bytes(b"PAR1 no table PAR1")
+    with pytest.raises(ValueError, match=r"t\.parquet: expected a CSV or Parquet table"):
+        Table().find([tmp_path])
+    describe(tmp_path, {"path": ["a.npy"]})
+    (tmp_path / "table.csv").write_text("")
+    with pytest.raises(ValueError, match=r"table\.csv: expected a CSV or Parquet table"):
+        Table().find([tmp_path])
+
+
+def test_an_array_whose_header_leads_numpy_astray_is_refused(tmp_path: Path) -> None:
+    header = "{'descr':'<f8','fortran_order':False,'shape':(3L,\n"
+    size = len(header).to_bytes(2, "little")
+    (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\0" + size + header.encode() + bytes(64))
+    with pytest.raises(RecordError, match=r"a\.npy: expected a \.npy file of numbers"):
+        one(tmp_path)
+
+
+def test_an_error_does_not_tell_dates(tmp_path: Path) -> None:
+    how = {"modality": "hr", "format": "csv", "channels": {"bpm": "hr"}, "time": "t", "axes": None}
+    how |= {"rate_hz": None}
+    for times, message in (
+        (("2019-04-09T07:23:41", "2019-04-09 07:23:42"), "column 't' holds '…', expected numbers"),
+        (("1554794621", "1554794622"), "which are dates and no times within a recording"),
+    ):
+        (tmp_path / "a.csv").write_text("t,bpm\n" + "".join(f"{time},60\n" for time in times))
+        with pytest.raises(RecordError, match=message) as error:
+            one(tmp_path, "a.csv", **how)
+        assert times[0][:6] not in str(error.value)
+
+
+def test_a_table_that_makes_polars_panic_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    describe(tmp_path, {"path": ["a.npy"]})
+
+    def panic(*_: Any, **__: Any) -> None:
+        raise pl.exceptions.PanicException("assertion failed")
+
+    monkeypatch.setattr(pl.LazyFrame, "collect", panic)
+    with pytest.raises(ValueError, match=r"table\.csv: expected a table .* assertion failed"):
+        Table().find([tmp_path])

@@ -335,6 +335,8 @@ def test_a_header_cannot_point_outside_its_folder(
         ({"record": "rec/2 12 500 1234"}, "several segments"),
         ({"record": "rec 12 0 1234"}, "rate must be above 0"),
         ({"record": "rec 12 1e999 1234"}, "rate must be above 0"),
+        ({"record": "rec 12 1e7 1234"}, "rate must be above 0 and at most 1e"),
+        ({"record": "rec 12 1e-4 1234"}, "which no recording is"),
         ({"record": "\0\0\0"}, "expected a WFDB record line"),
         ({"format": "16x2"}, "2 samples a frame"),
         ({"format": "16:3"}, "skew 3"),
@@ -396,3 +398,10 @@ def test_sums_equal_a_plain_sum(length: int, channels: int, seed: int) -> None:
     )
     plain = (frames.astype(np.int64).sum(axis=0) + 32768) % 65536 - 32768
     np.testing.assert_array_equal(_sums(frames), plain)
+
+
+def test_an_error_does_not_tell_time_and_date(tmp_path: Path, frames: NDArray[np.int16]) -> None:
+    for when in ("12:33:59 12/05/2020", "12-05-2020 12:33", "12.5.2020"):
+        path = write_record(tmp_path, frames, record=f"rec 12 500,0 1234 {when}")
+        with pytest.raises(RecordError, match="found 'rec 12 500,0 1234 …"):
+            read_wfdb(path)

@@ -86,3 +86,13 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
         file.truncate((1 << 24) + 2)
     with pytest.raises(RecordError, match="expected at most 16777216 of annotations"):
         read_annotations(path, 1000)
+
+
+def test_a_code_that_stands_for_nothing_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "100.atr"
+    # Type 45 of 6 bits, 5 samples on; then a normal beat and the end.
+    path.write_bytes(
+        (45 << 10 | 5).to_bytes(2, "little") + (1 << 10 | 5).to_bytes(2, "little") + b"\0\0"
+    )
+    with pytest.raises(RecordError, match="a code that stands for nothing"):
+        read_annotations(path, 1000)

@@ -109,3 +109,18 @@ def test_a_value_that_stands_alone_is_at_the_nearest_point() -> None:
     signal = on_grid(series([0.0, 10.4, 20.0], [1, 2, 3]), how)
     assert np.flatnonzero(np.isfinite(signal.samples[0])).tolist() == [0, 10, 20]
     assert signal.samples[0, [0, 10, 20]].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("times", "spans"),
+    [
+        ([0.0, 1e-9, 2e-9, 28_800.0], None),
+        ([0.0, 5e-324], None),
+        ([0.0, 1e12], None),
+        ([0.0, 60.0], [60.0, 1e15]),
+    ],
+)
+def test_a_grid_beyond_memory_is_refused(times: list[float], spans: list[float] | None) -> None:
+    how = Preprocessing(1.0)
+    with pytest.raises(ValueError, match=r"would need a grid of .* points, expected at most"):
+        on_grid(series(times, [60.0] * len(times), spans), how)

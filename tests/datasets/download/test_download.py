@@ -474,3 +474,14 @@ def test_a_file_is_hashed_again_only_when_it_was_touched(
     os.utime(out / "scp_statements.csv")
     get(ptbxl, out)
     assert hashed == ["scp_statements.csv"]
+
+
+def test_what_a_kill_leaves_of_a_whole_file_goes(ptbxl: Any, twin: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    file = RECORD.removeprefix(f"{BASE}/")
+    (out / file).parent.mkdir(parents=True)
+    shutil.copy(twin / file, out / file)
+    (out / f"{file}.partial.version").write_text('"of this file"')
+    get(ptbxl, out)
+    assert same_files(out, twin)
+    assert not ptbxl.asked_for(file)
