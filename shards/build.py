@@ -55,8 +55,10 @@ def build(
     if workers is not None and workers < 1:
         raise ValueError(f"workers must be at least 1, not {workers}")
     found = source(name)
+    synthetic = _all_or_none_synthetic(roots)
     refs = found.find(roots)
-    synthetic = _all_or_none_synthetic(roots) or is_synthetic(refs[0].path)
+    # A description of data may lie elsewhere than the data.
+    synthetic = synthetic or is_synthetic(refs[0].path)
     label_sets = found.label_sets(roots)
     plan = plan_shards(name, refs, config)
     terms = build_terms(name, refs, config)
