@@ -5,7 +5,7 @@ The two arrays are those of LSM2oE (Liu et al., IEEE IoT-J 2025) and its like: `
 [N, C, T]) and `cnap.npy` [N, P], one row a segment. Nothing in them tells rate, columns or people, and the
 order of the columns differs between sets, so the sidecar must (`hemodynamics_sidecar.py`).
 
-A row is a record (`00000017`), read from the memory-mapped array when it is asked for. Labels are
+A row is a record (`ward7-00000017`), read from the memory-mapped array when it is asked for. Labels are
 recording-level numbers in the units of `QUANTITIES`; NaN is no label.
 
 **Without `subjects` every row counts as its own person**: a build then refuses to split, unless its
@@ -79,7 +79,7 @@ class Hemodynamics:
             if (other := named.setdefault(sidecar.name, folder)) != folder:
                 raise ValueError(
                     f"{other / SIDECAR} and {folder / SIDECAR}: both sets are called "
-                    f"{sidecar.name!r}, so that their rows would be mixed up; give each a `name` there"
+                    f"{sidecar.name!r}, so that their rows would be mixed up; give each its own `name`"
                 )
             refs += self._rows(folder, sidecar)
         return sorted(refs, key=lambda ref: ref.record)
@@ -101,7 +101,7 @@ class Hemodynamics:
             )
         labels = zip(sidecar.labels.items(), values.tolist(), strict=True)
         return Recording(
-            dataset=self.name,
+            dataset=sidecar.name,
             record=ref.record,
             subject=ref.subject,
             signals=(Signal("ppg", samples, sidecar.rate_hz, sidecar.channels),),
@@ -126,8 +126,8 @@ class Hemodynamics:
         _check(folder, sidecar, signals, labels)
         subjects = read_subjects(folder, sidecar, len(signals))
         known = subjects is not None
-        before = f"{sidecar.name}-" if sidecar.name else ""
-        person = f"{self.name}-{before}" + ("" if known else "row-")
+        before = f"{sidecar.name}-"
+        person = before if known else f"{before}row-"
         # There may be a million rows: all share their facts, which leave out the list of subjects.
         facts = {"sidecar": replace(sidecar, subjects=None)}
         rows = [f"{row:08d}" for row in range(len(signals))]

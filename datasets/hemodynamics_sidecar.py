@@ -1,5 +1,6 @@
 """`dataset.yaml` beside `ppg.npy` and `cnap.npy`: what the two arrays do not say themselves.
 
+name: ward7                                          # goes before record and subject ids
 rate_hz: 125
 labels: {SBP: mmHg, MAP: mmHg, DBP: mmHg, HR: bpm}   # the columns of cnap.npy in order, with units
 subjects: subjects.txt                               # or a list: whose row each is
@@ -47,6 +48,8 @@ _AGAIN = "write it again with numpy.save"
 class Sidecar:
     """The fields of `dataset.yaml`."""
 
+    name: str
+    """One word that goes before record and subject ids: no two sets have the same people."""
     rate_hz: float
     """Sampling rate of the PPG, in Hz."""
     labels: dict[str, str]
@@ -56,8 +59,6 @@ class Sidecar:
     its column `subject`). Left out where nobody knows: rows can then not be split by person."""
     channels: tuple[str, ...] = ("ppg",)
     """Channels of the PPG in order, in the vocabulary's names (ppg, red, infrared, green, blue)."""
-    name: str = ""
-    """Short name that goes before record and subject ids, where several sets are used together."""
     title: str = ""
     """What the set is."""
     licence: str = ""
@@ -81,7 +82,7 @@ class Sidecar:
                 channel_id("ppg", channel)
             except KeyError as error:
                 raise ValueError(f"channels: {error.args[0]}") from None
-        if self.name and not (self.name.isascii() and self.name.isidentifier()):
+        if not (self.name.isascii() and self.name.isidentifier()):
             raise ValueError(f"name must be a word of letters, digits and _, not {self.name!r}")
 
 
@@ -90,7 +91,7 @@ def read_sidecar(folder: Path) -> Sidecar:
     path = folder / SIDECAR
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path}: no such file; write it, with rate_hz, labels and subjects: the arrays beside it "
+            f"{path}: no such file; write it, with name, rate_hz, labels and subjects: the arrays beside it "
             "do not say what they hold"
         )
     return read_config(Sidecar, path, MAX_SIDECAR_BYTES)

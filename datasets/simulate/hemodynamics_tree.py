@@ -23,6 +23,7 @@ CVP_MMHG = 5.0
 LABELS = {"SBP": "mmHg", "MAP": "mmHg", "DBP": "mmHg", "HR": "bpm", "CO": "L/min", "CI": "L/min/m2",
           "SV": "mL", "SI": "mL/m2", "SVR": "dyn*s/cm5", "SVRI": "dyn*s*m2/cm5"}  # fmt: skip
 SIDECAR = """# Synthetic: see SYNTHETIC.md.
+name: twin
 rate_hz: {rate_hz}
 labels: {{{labels}}}
 subjects: subjects.txt
@@ -43,9 +44,7 @@ def write(folder: Path, records: int, seed: int, shown: Shown) -> list[Truth]:
         labels = _draw_labels(np.random.default_rng([seed, 0, person]), rng)
         ppg[row] = _draw_wave(rng, labels)
         cnap[row] = list(labels.values())
-        truth.append(
-            {"record": f"{row:08d}", "subject": f"hemodynamics-S{person + 1:04d}", **labels}
-        )
+        truth.append({"record": f"twin-{row:08d}", "subject": f"twin-S{person + 1:04d}", **labels})
     ppg.flush()
     np.save(folder / "cnap.npy", cnap)
     subjects = [f"S{row // ROWS_PER_SUBJECT + 1:04d}" for row in range(records)]

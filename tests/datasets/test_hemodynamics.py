@@ -17,7 +17,7 @@ from biofm.datasets.hemodynamics_sidecar import QUANTITIES, read_sidecar
 from biofm.datasets.registry import RecordError, RecordRef
 from biofm.datasets.simulate import simulate
 
-SIDECAR = "rate_hz: 125\nlabels: {SBP: mmHg, DBP: mmHg}\n"
+SIDECAR = "name: ward\nrate_hz: 125\nlabels: {SBP: mmHg, DBP: mmHg}\n"
 
 
 def write(
@@ -43,7 +43,7 @@ def refs_of(*folders: Path) -> list[RecordRef]:
 def test_a_row_is_a_record_with_its_labels(tmp_path: Path) -> None:
     folder = write(tmp_path / "set")
     refs = refs_of(folder)
-    assert [ref.record for ref in refs] == ["00000000", "00000001", "00000002"]
+    assert [ref.record for ref in refs] == ["ward-00000000", "ward-00000001", "ward-00000002"]
     recording = Hemodynamics().read(refs[1])
     assert recording.labels == {"SBP": 125.0, "DBP": 80.5}
     signal = recording.signal("ppg")
@@ -54,7 +54,7 @@ def test_a_row_is_a_record_with_its_labels(tmp_path: Path) -> None:
 
 def test_columns_are_named_by_the_sidecar_and_not_by_their_order(tmp_path: Path) -> None:
     labels = np.array([[71.0, 60.0, 118.0, 5.5]] * 3)
-    sidecar = "rate_hz: 50\nlabels: {DBP: mmHg, HR: bpm, SBP: mmHg, CO: L/min}\n"
+    sidecar = "name: ward\nrate_hz: 50\nlabels: {DBP: mmHg, HR: bpm, SBP: mmHg, CO: L/min}\n"
     recording = Hemodynamics().read(refs_of(write(tmp_path / "set", sidecar, cnap=labels))[0])
     assert recording.labels == {"DBP": 71.0, "HR": 60.0, "SBP": 118.0, "CO": 5.5}
     assert recording.signal("ppg").rate_hz == 50.0
@@ -62,7 +62,7 @@ def test_columns_are_named_by_the_sidecar_and_not_by_their_order(tmp_path: Path)
 
 def test_units_are_brought_to_one(tmp_path: Path) -> None:
     labels = np.array([[16.0, 1.2, 15.0]] * 3)
-    sidecar = "rate_hz: 125\nlabels: {SBP: kPa, HR: Hz, SVR: mmHg*min/L}\n"
+    sidecar = "name: ward\nrate_hz: 125\nlabels: {SBP: kPa, HR: Hz, SVR: mmHg*min/L}\n"
     recording = Hemodynamics().read(refs_of(write(tmp_path / "set", sidecar, cnap=labels))[0])
     assert recording.labels == pytest.approx({"SBP": 120.01, "HR": 72.0, "SVR": 1199.9})
     assert all(next(iter(units.values())) == 1.0 for units in QUANTITIES.values())
@@ -97,7 +97,7 @@ def test_without_subjects_nobody_is_known(tmp_path: Path) -> None:
     refs = refs_of(write(tmp_path / "set"))
     assert not any(ref.subject_known for ref in refs)
     assert len({ref.subject for ref in refs}) == 3
-    assert refs[0].subject == "hemodynamics-row-00000000"
+    assert refs[0].subject == "ward-row-00000000"
 
 
 @pytest.mark.parametrize("form", ["list", "txt", "csv", "npy numbers", "npy text"])
@@ -112,7 +112,7 @@ def test_subjects_in_every_form(tmp_path: Path, form: str) -> None:
     np.save(folder / "people.npy", np.array(people))
     refs = refs_of(folder)
     assert all(ref.subject_known for ref in refs)
-    assert [ref.subject for ref in refs] == [f"hemodynamics-{id}" for id in (7, 7, 12)]
+    assert [ref.subject for ref in refs] == [f"ward-{id}" for id in (7, 7, 12)]
 
 
 @pytest.mark.parametrize(
@@ -145,14 +145,14 @@ def test_wrong_subjects(tmp_path: Path, subjects: str, message: str) -> None:
     ("sidecar", "message"),
     [
         ("rate: 125\nlabels: {SBP: mmHg, DBP: mmHg}", "rate.*not accepted"),
-        ("labels: {SBP: mmHg, DBP: mmHg}", "required: rate_hz"),
-        ("rate_hz: 0\nlabels: {SBP: mmHg}", "rate_hz must be above 0 Hz"),
-        ("rate_hz: 125\nlabels: {}", "labels must name 1 to 10 of SBP"),
-        ("rate_hz: 125\nlabels: {SBP: cmH2O}", "SBP in 'cmH2O' is not known; known are SBP in mmHg"),
-        ("rate_hz: 125\nlabels: {sbp: mmHg}", "sbp in 'mmHg' is not known"),
+        ("labels: {SBP: mmHg, DBP: mmHg}", "required: name, rate_hz"),
+        ("name: ward\nrate_hz: 0\nlabels: {SBP: mmHg}", "rate_hz must be above 0 Hz"),
+        ("name: ward\nrate_hz: 125\nlabels: {}", "labels must name 1 to 10 of SBP"),
+        ("name: ward\nrate_hz: 125\nlabels: {SBP: cmH2O}", "SBP in 'cmH2O' is not known; known are SBP in mmHg"),
+        ("name: ward\nrate_hz: 125\nlabels: {sbp: mmHg}", "sbp in 'mmHg' is not known"),
         (f"{SIDECAR}channels: [purple]", "channels: unknown channel 'purple'"),
-        (f"{SIDECAR}name: a.b", "name must be a word"),
-        ("rate_hz: [", "dataset.yaml: "),
+        (SIDECAR.replace("ward", "a.b"), "name must be a word"),
+        ("name: ward\nrate_hz: [", "dataset.yaml: "),
         ("a: &a [1]\nb: *a\nrate_hz: 1", "without aliases"),
         ("# " + "x" * (1 << 20), "longer than 1048576 bytes"),
     ],
@@ -169,7 +169,7 @@ def test_a_missing_sidecar_or_array_is_named(tmp_path: Path) -> None:
     folder = write(tmp_path / "set")
     (folder / "dataset.yaml").unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"dataset\.yaml: no such file; write it, with rate"
+        FileNotFoundError, match=r"dataset\.yaml: no such file; write it, with name, rate"
     ):
         refs_of(folder)
     write(folder)
@@ -179,11 +179,13 @@ def test_a_missing_sidecar_or_array_is_named(tmp_path: Path) -> None:
 
 
 def test_columns_in_the_wrong_order_are_noticed(tmp_path: Path) -> None:
-    swapped = "rate_hz: 125\nlabels: {DBP: mmHg, SBP: mmHg}\n"
+    swapped = "name: ward\nrate_hz: 125\nlabels: {DBP: mmHg, SBP: mmHg}\n"
     with pytest.raises(ValueError, match="medians of its columns are SBP 71, DBP 125 mmHg, but"):
         refs_of(write(tmp_path / "set", swapped))
     with pytest.raises(ValueError, match="correct the order or the units"):
-        refs_of(write(tmp_path / "set", "rate_hz: 125\nlabels: {SBP: mmHg, DBP: kPa}\n"))
+        refs_of(
+            write(tmp_path / "set", "name: ward\nrate_hz: 125\nlabels: {SBP: mmHg, DBP: kPa}\n")
+        )
 
 
 def test_rows_and_columns_must_fit(tmp_path: Path) -> None:
@@ -244,13 +246,15 @@ def test_a_set_that_shrinks_after_it_was_found(tmp_path: Path) -> None:
 
 def test_two_sets_need_names(tmp_path: Path) -> None:
     first, second = write(tmp_path / "a"), write(tmp_path / "b")
-    with pytest.raises(ValueError, match=r"both sets are called '', .* give each a `name`"):
+    with pytest.raises(
+        ValueError, match=r"both sets are called 'ward', .* give each its own `name`"
+    ):
         refs_of(first, second)
-    write(second, SIDECAR + "name: cnap2\n")
+    write(second, SIDECAR.replace("ward", "cnap2"))
     refs = refs_of(first, second)
     assert refs == refs_of(second, first)
-    assert [ref.record for ref in refs][-1] == "cnap2-00000002"
-    assert refs[-1].subject == "hemodynamics-cnap2-row-00000002"
+    assert [ref.record for ref in refs][2] == "cnap2-00000002"
+    assert refs[2].subject == "cnap2-row-00000002"
     assert len(refs_of(first, first)) == 3
 
 
@@ -262,7 +266,7 @@ def test_the_set_describes_itself(tmp_path: Path) -> None:
 
 
 def test_label_sets_are_those_of_the_sidecar(tmp_path: Path) -> None:
-    sidecar = "rate_hz: 125\nlabels: {HR: bpm, SBP: mmHg}\n"
+    sidecar = "name: ward\nrate_hz: 125\nlabels: {HR: bpm, SBP: mmHg}\n"
     folder = write(tmp_path / "set", sidecar, cnap=np.array([[60.0, 120.0]] * 3))
     assert Hemodynamics().label_sets([folder]) == {
         "hemodynamics": {"SBP": ["SBP"], "HR": ["HR"]},
