@@ -42,20 +42,31 @@ class Provenance:
 
 def provenance(reader: WindowReader) -> Provenance:
     """What the folders of a reader say. Raises `ValueError` where they were preprocessed differently."""
-    modality, manifests = next(iter(reader.config.channels)), reader.manifests
-    names = reader.config.shards
-    ways = [Preprocessing(**m["config"]["preprocessing"][modality]) for m in manifests]
-    for name, way in zip(names, ways, strict=True):
-        if way != ways[0]:
-            raise ValueError(
-                f"{name} was preprocessed as {way}, {names[0]} as {ways[0]}: one model needs one way; "
-                "build both with the same preprocessing"
-            )
+    manifests = reader.manifests
+    for modality in reader.config.channels:
+        _one_way(reader, modality)
+    lead = next(iter(reader.config.channels))
     return Provenance(
         title=" + ".join(dict.fromkeys(m["title"] for m in manifests)),
         licences=tuple(dict.fromkeys(m["licence"] for m in manifests)),
         synthetic=reader.synthetic,
         notices=tuple(dict.fromkeys(notice for m in manifests for notice in m["notices"])),
-        preprocessing=ways[0],
-        shards=tuple(name.rstrip("/").rpartition("/")[2] for name in names),
+        preprocessing=Preprocessing(**manifests[0]["config"]["preprocessing"][lead]),
+        shards=tuple(name.rstrip("/").rpartition("/")[2] for name in reader.config.shards),
     )
+
+
+def _one_way(reader: WindowReader, modality: str) -> None:
+    """Raises `ValueError` where folders that have a modality were preprocessed differently."""
+    folders = zip(reader.config.shards, reader.manifests, reader.held, strict=True)
+    ways = [
+        (name, Preprocessing(**manifest["config"]["preprocessing"][modality]))
+        for name, manifest, held in folders
+        if modality in held
+    ]
+    for name, way in ways:
+        if way != ways[0][1]:
+            raise ValueError(
+                f"{name} was preprocessed as {way}, {ways[0][0]} as {ways[0][1]}: one model needs one "
+                f"way; build both with the same preprocessing of {modality}"
+            )

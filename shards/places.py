@@ -52,15 +52,15 @@ class WindowTable:
     def __init__(
         self,
         index: pl.DataFrame,
-        shard_R: Integers,
         record_R: Integers,
         segments: Segments,
         window_samples: int,
         hop_samples: int,
     ) -> None:
         self._hop = hop_samples
-        first_R = np.append(True, ~_continues(index, shard_R, record_R, segments))
-        self.first_row_S = np.flatnonzero(first_R)
+        having = np.flatnonzero(segments.samples_R)
+        first_H = np.append(True, ~_continues(index, having, record_R, segments))
+        self.first_row_S = having[first_H]
         # Rows as one line of samples: a stretch is a piece of it, and a window one search away.
         self._start_R = np.cumsum(segments.samples_R) - segments.samples_R
         self.samples_S = np.add.reduceat(segments.samples_R, self.first_row_S)
@@ -70,10 +70,11 @@ class WindowTable:
         )
         self._first_window_S = np.cumsum(self.windows_S) - self.windows_S
         self.windows = int(self.windows_S.sum())
-        whole_S = np.logical_and.reduceat(segments.complete_R, self.first_row_S)
+        whole_S = np.logical_and.reduceat(segments.complete_R[having], np.flatnonzero(first_H))
         whole_S &= self.samples_S >= window_samples
         # For every row: has its stretch every sample of every channel, and enough of them?
-        self._complete_R = whole_S[np.cumsum(first_R) - 1]
+        self._complete_R = np.zeros(len(record_R), bool)
+        self._complete_R[having] = whole_S[np.cumsum(first_H) - 1]
 
     def windows_per_row(self) -> tuple[Integers, Integers]:
         """Windows count where their stretch begins."""
@@ -115,10 +116,16 @@ class AnchorTable:
         self, index: pl.DataFrame, segments: Segments, kind: str, before_s: float, samples: int
     ) -> None:
         self._segments, self._samples = segments, samples
-        self.anchors = anchors_of(index, kind)
-        if self.anchors.is_empty():
+        found = anchors_of(index, kind)
+        self.anchors = found.filter(segments.samples_R[found["row"].to_numpy()] > 0)
+        if found.is_empty():
             raise ValueError(
                 f"no annotation of kind {kind!r} in these shards; they have {kinds_of(index)}"
+            )
+        if self.anchors.is_empty():
+            raise ValueError(
+                f"none of the {found.height} annotations of kind {kind!r} begins where there is "
+                f"{segments.modality}: name another modality first in `channels`"
             )
         self._row_A = self.anchors["row"].to_numpy().astype(np.int64)
         first_A = (self.anchors["onset_s"].to_numpy() - before_s) * segments.rate_hz
@@ -162,23 +169,21 @@ def kinds_of(index: pl.DataFrame) -> list[str]:
 
 
 def _continues(
-    index: pl.DataFrame, shard_R: Integers, record_R: Integers, segments: Segments
+    index: pl.DataFrame, having: Integers, record_R: Integers, segments: Segments
 ) -> NDArray[np.bool_]:
-    """For every row but the first: is it the direct continuation of the row before?
+    """For every row of `having` but the first: is it the direct continuation of the one before?
 
     Raises `ValueError` where channels or scale change inside a recording.
     """
-    follows: NDArray[np.bool_] = np.diff(record_R) == 0
-    follows &= np.diff(shard_R) == 0
-    follows &= np.diff(index["segment"].to_numpy()) == 1
-    start_s = index["start_s"].to_numpy()
-    gap_s = np.diff(start_s) - segments.samples_R[:-1] / segments.rate_hz
-    follows &= np.abs(gap_s) < 0.5 / segments.rate_hz
-    changed = np.diff(segments.layout_R) != 0
-    for table in (segments.scale_RC, segments.offset_RC):
+    follows: NDArray[np.bool_] = np.diff(record_R[having]) == 0
+    # On the grid of samples, and not in seconds: an edge may lie between two samples.
+    ends = segments.begin_R + segments.samples_R
+    follows &= ends[having[:-1]] == segments.begin_R[having[1:]]
+    changed = np.diff(segments.layout_R[having]) != 0
+    for table in (segments.scale_RC[having], segments.offset_RC[having]):
         changed |= (table[1:] != table[:-1]).any(axis=1)
     if (bad := np.flatnonzero(follows & changed)).size:
-        row = int(bad[0]) + 1
+        row = int(having[bad[0] + 1])
         raise ValueError(
             f"record {index['record'][row]} changes its channels or scale at segment "
             f"{index['segment'][row]}: the segments of a recording must share them; "

@@ -73,7 +73,10 @@ def prepare(recording: Recording, config: BuildConfig) -> list[Prepared]:
         how: Preprocessing | None = getattr(config.preprocessing, modality)
         sources = [signal for signal in recording.signals if signal.modality == modality]
         if how is not None:
-            sources += [on_grid(s, how) for s in recording.series if s.modality == modality]
+            try:
+                sources += [on_grid(s, how) for s in recording.series if s.modality == modality]
+            except ValueError as error:
+                raise RecordError(f"{who}: {error}") from error
         if how is None or not sources:
             continue
         merged = merge([preprocess(signal, how) for signal in sources], who)
@@ -96,8 +99,9 @@ def prepare(recording: Recording, config: BuildConfig) -> list[Prepared]:
 def merge(signals: Sequence[Signal], who: str) -> Signal:
     """Signals of one modality and rate as one, its channels in the vocabulary's order.
 
-    Their grids are shifted by up to half a sample to meet; where one begins later or ends earlier
-    than another it is missing. Raises `RecordError` where a channel occurs twice.
+    Their grids are shifted by up to half a sample, to whole multiples of the sampling interval; where
+    one begins later or ends earlier than another it is missing. Raises `RecordError` where a channel
+    occurs twice.
     """
     names = [channel for signal in signals for channel in signal.channels]
     if len(set(names)) < len(names):
@@ -106,9 +110,10 @@ def merge(signals: Sequence[Signal], who: str) -> Signal:
             f"{who}: two of its {signals[0].modality} signals hold the channel {', '.join(twice)}; "
             "a channel must occur once"
         )
-    if len(signals) == 1:
-        return in_vocabulary_order(signals[0])
     rate_hz = signals[0].rate_hz
+    if len(signals) == 1:
+        start_s = round(signals[0].start_s * rate_hz) / rate_hz
+        return in_vocabulary_order(replace(signals[0], start_s=start_s))
     begins = [round(signal.start_s * rate_hz) for signal in signals]
     lengths = [signal.samples.shape[1] for signal in signals]
     begin, end = min(begins), max(map(sum, zip(begins, lengths, strict=True)))

@@ -121,16 +121,21 @@ class WindowReader:
         # Shards are numbered in the order of the index: no path, no listing of a folder decides.
         shard_R = index.select(pl.struct("source", "shard").rle_id()).to_series().to_numpy()
         self.index = index.drop("source")
-        self._shard_R, self._record_R = shard_R.astype(np.int64), record_numbers(self.index)
-        self._streams = [locate_segments(self.index, *wanted) for wanted in config.channels.items()]
+        self._shard_R, self._record_R = shard_R.astype(np.int64), record_numbers(index)
+        self._streams = [
+            locate_segments(self.index, self._record_R, *wanted)
+            for wanted in config.channels.items()
+        ]
         first = self._streams[0]
         self.stream, self.rate_hz, self.channels = first.stream, first.rate_hz, first.channels
         self.window_samples = round(config.window_s * self.rate_hz)
-        self._span_s = views * config.window_s
+        self._views = views
+        self._spans = [self._span(seg) for seg in self._streams]
         self._table = self._windows(self._streams[0], views)
         self.anchors = self._table.anchors if isinstance(self._table, AnchorTable) else None
         self.windows = self._table.windows
         self.manifests = [folder.manifest for folder in folders]
+        self.held = [modalities_of(part) for part in indexes]
         self.synthetic = any(bool(manifest["synthetic"]) for manifest in self.manifests)
         subjects = self.index["subject"]
         self._subjects_R = (subjects.rank("dense").to_numpy() - 1).astype(np.int64)
@@ -139,18 +144,31 @@ class WindowReader:
 
     def _windows(self, lead: Segments, views: int) -> Table:
         """Where windows stand, by the config."""
-        config, samples = self.config, round(self._span_s * lead.rate_hz)
+        config, samples = self.config, self._spans[0]
         if config.anchor is not None:
             return AnchorTable(self.index, lead, config.anchor, config.before_s, samples)
         hop_s = views * config.window_s if config.hop_s is None else config.hop_s
         hop = max(1, round(hop_s * lead.rate_hz))
-        return WindowTable(self.index, self._shard_R, self._record_R, lead, samples, hop)
+        return WindowTable(self.index, self._record_R, lead, samples, hop)
+
+    def _span(self, seg: Segments) -> int:
+        """Samples of a stream in a row of a batch: of all its views."""
+        samples = round(self.config.window_s * seg.rate_hz)
+        if not samples:
+            raise ValueError(
+                f"a window of {self.config.window_s:g} s holds no sample of {seg.modality} at "
+                f"{seg.rate_hz:g} Hz: raise window_s, or leave {seg.modality} out of `channels`"
+            )
+        return self._views * samples
 
     def _map(self, source_R: Integers, folders: list[ShardFolder]) -> MappedShards:
         """Every shard, after a look that its file is there and whole."""
         lead, index = self._streams[0], self.index
-        first_R = np.flatnonzero(np.diff(self._shard_R, prepend=-1))
-        last_R = np.append(first_R[1:], index.height) - 1
+        # Every shard has rows with the lead, because every recording that was kept has.
+        having = np.flatnonzero(lead.samples_R)
+        edges = np.flatnonzero(np.diff(self._shard_R[having], prepend=-1))
+        first_R = having[edges]
+        last_R = having[np.append(edges[1:], len(having)) - 1]
         names = index["shard"].gather(first_R).to_list()
         shards = [
             (folders[source], name)
@@ -263,8 +281,8 @@ class WindowReader:
 
     def _pools(self, micro_batch: int) -> list[BufferPool]:
         return [
-            BufferPool((micro_batch, len(seg.channels), round(self._span_s * seg.rate_hz)))
-            for seg in self._streams
+            BufferPool((micro_batch, len(seg.channels), span))
+            for seg, span in zip(self._streams, self._spans, strict=True)
         ]
 
     def _batch(self, places: Places, epoch: int, pools: list[BufferPool]) -> Batch:
@@ -376,9 +394,13 @@ def open_folder(where: str, config: DataConfig) -> ShardFolder:
 
 
 def split_rows(folder: ShardFolder, split: str, modality: str) -> pl.DataFrame:
-    """Rows of a split with the modality, by dataset and shard. Raises `ValueError` for none."""
+    """Rows of a split's recordings that have the modality somewhere, by dataset and shard.
+
+    Where it is absent for a while, others go on. Raises `ValueError` for none.
+    """
     present = pl.col("streams").list.eval(pl.element().struct.field("modality"))
-    having = folder.index.filter(present.list.contains(modality))
+    has = present.list.contains(modality)
+    having = folder.index.filter(has.any().over("dataset", "record"))
     if having.is_empty():
         found = folder.index.select(present.explode().unique().sort()).to_series().to_list()
         raise ValueError(f"{folder.name} holds no {modality}; its modalities: {found}")
@@ -391,6 +413,12 @@ def split_rows(folder: ShardFolder, split: str, modality: str) -> pl.DataFrame:
             "Name one of these splits, or build the shards from data that fill it"
         )
     return rows
+
+
+def modalities_of(index: pl.DataFrame) -> set[str]:
+    """The modalities that any row has."""
+    streams = index["streams"].explode(empty_as_null=False)
+    return set(streams.struct.field("modality").unique())
 
 
 def check_rank(rank: int, ranks: int) -> None:

@@ -42,8 +42,11 @@ class Segments:
 
 
 def record_numbers(index: pl.DataFrame) -> Integers:
-    """For each row: the number of its recording, counted up where it changes [R]."""
-    ids = index.select(pl.struct("dataset", "record").rle_id()).to_series()
+    """For each row: the number of its recording, counted up where it changes [R].
+
+    The same recording in two folders (`source`) is two.
+    """
+    ids = index.select(pl.struct("source", "shard", "dataset", "record").rle_id()).to_series()
     return ids.to_numpy().astype(np.int64)
 
 
@@ -79,7 +82,9 @@ def streams_of(index: pl.DataFrame, modality: str) -> pl.DataFrame:
     )
 
 
-def locate_segments(index: pl.DataFrame, modality: str, channels: Sequence[str]) -> Segments:
+def locate_segments(
+    index: pl.DataFrame, record_R: Integers, modality: str, channels: Sequence[str]
+) -> Segments:
     """The arrays behind one stream of every row.
 
     Raises `ValueError` for a modality or a channel that no record has.
@@ -111,7 +116,7 @@ def locate_segments(index: pl.DataFrame, modality: str, channels: Sequence[str])
         for name, table in (("scale", scale_RC), ("offset", offset_RC)):
             values = streams.filter(here)[name].explode().to_numpy().reshape(here.sum(), -1)
             table[np.ix_(here, has)] = values[:, source[has]]
-    other_R = _other_rows(there_R, record_numbers(index))
+    other_R = _other_rows(there_R, record_R)
     first = streams.row(int(np.flatnonzero(there_R)[0]), named=True)
     every = np.array([bool((source >= 0).all()) for source in sources])[layout_R]
     return Segments(

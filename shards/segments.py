@@ -58,7 +58,10 @@ def segments(recording: Recording, split: str, config: BuildConfig) -> Iterator[
         pieces = {one.name: piece for one in signals if (piece := one.cut(first_s, last_s))}
         if not pieces:
             continue
-        shares = [one.shares(first_s, last_s) for one in signals if one.name in pieces]
+        here = [one for one in signals if one.name in pieces]
+        shares = [one.shares(first_s, last_s) for one in here]
+        # Not from the pieces: edges are rounded to each stream's samples, and rows must not overlap.
+        until_s = min(last_s, max(one.signal.start_s + one.signal.duration_s for one in here))
         arrays = [piece.samples for piece in pieces.values()]
         row = {
             "key": sample_key(recording.dataset, recording.record, number),
@@ -69,7 +72,7 @@ def segments(recording: Recording, split: str, config: BuildConfig) -> Iterator[
             "fold": recording.fold,
             "segment": number,
             "start_s": first_s,
-            "duration_s": max(piece.duration_s for piece in pieces.values()),
+            "duration_s": until_s - first_s,
             "age": recording.age,
             "sex": recording.sex,
             "labels": [{"code": c, "value": float(v)} for c, v in sorted(recording.labels.items())],
@@ -114,7 +117,9 @@ class Annotations:
 
 
 def _by_channel(signal: Signal) -> Signal:
-    """The same samples in C order."""
+    """The same samples in C order; no copy where they are."""
+    if signal.samples.flags.c_contiguous:
+        return signal
     return replace(signal, samples=signal.samples.copy(order="C"))
 
 
