@@ -119,7 +119,8 @@ class BuildConfig:
     """Subjects that a published split has on both sides: verify names them and does not fail."""
     pseudonym_key: Path | None = None
     """File with at least 16 random bytes: subjects and records are then named by keyed hashes
-    (HMAC-SHA-256), the same for the same key in every build; null keeps the source's names."""
+    (HMAC-SHA-256), the same for the same key in every build; null keeps the source's names. The
+    manifest tells which key it was by 16 digits, not where it lies."""
 
     def __post_init__(self) -> None:
         if not self.segment_s > 0:

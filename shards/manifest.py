@@ -16,7 +16,7 @@ from ..datasets.registry import About, RecordRef
 from .configuration import BuildConfig
 from .index import SPLITS, annotations_of
 from .plan import Plan
-from .privacy import pseudonym
+from .privacy import key_id, pseudonym
 from .writing import ShardRecord
 
 FORMAT = 2
@@ -40,9 +40,14 @@ def versions() -> dict[str, str]:
     return {"biofm": __version__} | {name: version(name) for name in libraries}
 
 
+def told_config(config: BuildConfig) -> dict[str, Any]:
+    """The config as a manifest tells it: which key was used, and not where it lies."""
+    return to_dict(config) | {"pseudonym_key": key_id(config.pseudonym_key)}
+
+
 def build_terms(name: str, refs: Sequence[RecordRef], config: BuildConfig) -> dict[str, Any]:
     """What must be equal for two runs to be one build: source, input, config, versions."""
-    kept = {key: value for key, value in to_dict(config).items() if key != "max_bad"}
+    kept = {key: value for key, value in told_config(config).items() if key != "max_bad"}
     listing = [[ref.record, ref.subject, ref.fold, dict(ref.facts)] for ref in refs]
     text = json.dumps(listing, sort_keys=True, default=str)
     return {
@@ -83,7 +88,7 @@ def make_manifest(
         "notices": notices,
         "unknown_subjects": plan.unknown_subjects,
         "versions": versions(),
-        "config": to_dict(config),
+        "config": told_config(config),
         "input": terms["input"],
         "split_rule": plan.rule,
         "left_out": plan.left_out,

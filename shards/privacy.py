@@ -8,16 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from ..signals import Recording
 
 SHORTEST_KEY = 16
 SHORTEST = 4
-"""A shorter private string occurs by chance, in any number: it is not searched for."""
+"""A shorter private string occurs by chance in any code: it is not searched for."""
+NOT_SEARCHED = frozenset(
+    (
+        *("key", "record", "subject"),  # the names that the recording is to have
+        *("dataset", "split", "streams"),  # from our own vocabulary
+        *("signature", "fingerprint"),  # computed: any four characters occur in some of them
+    )
+)
+"""Fields of a row that cannot hold a private string, or hold the name in public use."""
 
 
 class PrivacyError(ValueError):
@@ -41,29 +49,46 @@ def pseudonym(name: str, key_file: Path) -> str:
     return hmac.new(_key(key_file), name.encode(), hashlib.sha256).hexdigest()[:16]
 
 
-def check_private(recording: Recording, written: Iterable[bytes]) -> None:
-    """Raises `PrivacyError` where a private string of the recording is in what is to be written.
+def key_id(key_file: Path | None) -> str | None:
+    """What tells one key from another, and neither the key nor where it lies."""
+    return None if key_file is None else pseudonym("", key_file)
 
-    Capitals do not matter. A string that the source itself uses as the record's or subject's name
-    is not private as long as that name is used.
+
+def check_private(recording: Recording, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Raises `PrivacyError` where a private string of the recording is in a text to be written.
+
+    Capitals do not matter, and numbers are not searched: an id of four digits is in one of many. A
+    string that the source itself uses as the record's or subject's name is not private as long as
+    that name is used.
     """
     public = f"{recording.record} {recording.subject}".lower()
     strings = {text.strip().lower() for text in recording.private}
     searched = [s for s in strings if len(s) >= SHORTEST and s not in public]
     if not searched:
         return
-    for content in written:
-        text = content.decode().lower()
-        for string in searched:
-            if string in text:
-                raise PrivacyError(
-                    f"{recording.dataset} {recording.record}: {string!r} stands in the header of the "
-                    "recording's file and would have been written to a shard; nothing of it was. It "
-                    "names a person, a device or a date: mend the reader, or the source's table"
-                )
+    fields = (value for row in rows for name, value in row.items() if name not in NOT_SEARCHED)
+    written = {text.lower() for value in fields for text in _texts(value)}
+    for string in sorted(searched):
+        if any(string in text for text in written):
+            raise PrivacyError(
+                f"{recording.dataset} {recording.record}: {string!r} stands in the header of the "
+                "recording's file and would have been written to a shard; nothing of it was. It "
+                "names a person, a device or a date: mend the reader, or the source's table"
+            )
 
 
-@lru_cache(maxsize=4)
+def _texts(value: object) -> Iterator[str]:
+    """Every text in a value of a row."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _texts(inner)
+
+
 def _key(path: Path) -> bytes:
     """The key in a file. Raises `ValueError` where it is missing or too short."""
     try:

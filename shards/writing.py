@@ -78,7 +78,7 @@ def write_shard(task: ShardTask) -> ShardRecord:
                 except RecordError as error:
                     bad.append((ref.record, str(error)))
                     continue
-                check_private(recording, (segment.members["json"] for segment in made))
+                check_private(recording, (segment.row for segment in made))
                 if len(facts) < PER_SHARD:
                     said = facts_of(recording, [segment.row for segment in made])
                     facts.append((recording.record, said))

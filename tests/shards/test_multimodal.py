@@ -245,7 +245,8 @@ def test_what_a_header_says_of_a_person_stops_the_build(nights: Any) -> None:
 
 
 def test_private_strings_that_are_absent_short_or_the_public_name_do_not(nights: Any) -> None:
-    out = nights(private=("Jane Doe", "12", "nights-1", "02-MAY-1951"))
+    # 0.01 is the scale of many a channel, and 60.0 the start of a segment.
+    out = nights(private=("Jane Doe", "12", "nights-1", "02-MAY-1951", "60.0", "0.01", "null"))
     assert read_index(out)["subject"].n_unique() == 4
 
 
@@ -256,15 +257,20 @@ def test_a_key_gives_names_that_nobody_can_trace_back_without_it(
     key.write_bytes(bytes(range(32)))
     out = nights(replace(CONFIG, pseudonym_key=key), people=2)
     index = read_index(out)
+    assert not (out / ".building").exists()
     assert index["subject"].n_unique() == 2
     assert index["record"].n_unique() == 4
     assert all(len(name) == 16 for name in index["subject"])
     for path in out.iterdir():
         assert b"nights-1" not in path.read_bytes()
         assert b"nights_n1" not in path.read_bytes()
+        assert str(tmp_path).encode() not in path.read_bytes()
     assert not verify([out]).failures
     with pytest.raises(ValueError, match=r"absent cannot be read .*; make one with"):
         pseudonym("n1", tmp_path / "absent")
+    key.write_bytes(bytes(range(1, 33)))
+    with pytest.raises(ValueError, match=r"holds another build: config\.pseudonym_key is '"):
+        nights(replace(CONFIG, pseudonym_key=key), people=2)
     (tmp_path / "weak").write_bytes(b"short")
     with pytest.raises(ValueError, match="5 bytes; at least 16"):
         pseudonym("n1", tmp_path / "weak")
