@@ -27,6 +27,12 @@ WINDOW_S, WINDOWS = 30.0, 6
 LONGEST_LAG_S = 30
 """Labels are looked for so far before and after where they stand."""
 
+LAG_LABELS, LAG_WITHIN_S = 30, 150.0
+"""At least so many labels, so far before and after the middle one, show whether they are shifted."""
+
+CLEARER = 0.7
+"""Labels fit elsewhere only where they are off by less than this share of what they are off as they stand."""
+
 
 class Check(NamedTuple):
     """Between `low` and `high` a source's median must lie; else `cause` is the likely reason."""
@@ -183,7 +189,7 @@ def _levels(recording: Recording) -> dict[str, float | None]:
 def _heart_rates(recording: Recording) -> dict[str, float | None]:
     """Median differences between what ECG, PPG, the device and the labels say."""
     ecg, ppg = _wave(recording, "ecg"), _wave(recording, "ppg")
-    labels = [a for a in recording.annotations if a.code == "hr"]
+    labels = [a for a in recording.annotations if a.code == "hr" and a.value is not None]
     reported = [one for one in _all(recording) if one.modality == "hr"]
     if (ecg or ppg) is None or (None in (ecg, ppg) and not labels and not reported):
         return {}
@@ -203,11 +209,9 @@ def _heart_rates(recording: Recording) -> dict[str, float | None]:
         if near:
             gaps["hr_reported"].append(min(abs(rate - r) for r in near))
         inside = np.flatnonzero((onsets_s >= at_s) & (onsets_s < at_s + WINDOW_S - 8))
-        values = [labels[i].value for i in inside.tolist()]
+        values = [value for i in inside.tolist() if (value := labels[i].value) is not None]
         if values:
-            gaps["hr_labelled"].append(
-                abs(rate - float(np.mean([v for v in values if v is not None])))
-            )
+            gaps["hr_labelled"].append(abs(rate - float(np.mean(values))))
     return {name: float(np.median(found)) if found else None for name, found in gaps.items()}
 
 
@@ -231,13 +235,16 @@ def _beat_lag(recording: Recording) -> float | None:
 def _hr_label_lag(recording: Recording) -> float | None:
     """The shift at which heart rate labels fit the ECG best, over five minutes in the middle.
 
-    None where the labels hardly change, and any shift fits.
+    0 where none fits clearly better than none; None where the labels are few or hardly change.
     """
     wave = _wave(recording, "ecg")
     labels = [a for a in recording.annotations if a.code == "hr" and a.value is not None]
-    if wave is None or len(labels) < 60:
+    if wave is None or not labels:
         return None
-    middle = labels[max(0, len(labels) // 2 - 75) : len(labels) // 2 + 75]
+    middle_s = labels[len(labels) // 2].onset_s
+    middle = [a for a in labels if abs(a.onset_s - middle_s) <= LAG_WITHIN_S]
+    if len(middle) < LAG_LABELS:
+        return None
     onsets_s = np.array([a.onset_s for a in middle])
     values = np.array([a.value for a in middle], np.float64)
     if values.std() < 2:
@@ -248,15 +255,19 @@ def _hr_label_lag(recording: Recording) -> float | None:
     stretch = _part(wave, first, first + round(length_s * wave.rate_hz))
     peaks_s = r_peaks_s(stretch.physical()[0], wave.rate_hz)
     rates = heart_rate_windows(peaks_s, middle[0].duration_s, 1.0, stretch.duration_s)
-    best, lag = np.inf, None
+    off_by: dict[int, float] = {}
     for shift in range(-LONGEST_LAG_S, LONGEST_LAG_S + 1):
         at = np.rint(onsets_s - begin_s - shift).astype(int)
         usable = (at >= 0) & (at < len(rates))
         gap = np.abs(rates[at[usable]] - values[usable])
         gap = gap[np.isfinite(gap)]
-        if len(gap) > len(values) / 2 and gap.mean() < best:
-            best, lag = float(gap.mean()), float(shift)
-    return lag
+        if len(gap) > len(values) / 2:
+            off_by[shift] = float(gap.mean())
+    if not off_by:
+        return None
+    best = min(off_by, key=lambda shift: off_by[shift])
+    stands = off_by[best] > CLEARER * off_by.get(0, np.inf)
+    return 0.0 if stands else float(best)
 
 
 def _labels_outside(recording: Recording) -> float | None:

@@ -133,6 +133,18 @@ def test_signals_that_tell_nothing_are_not_judged() -> None:
     assert set(facts) == {"labels_outside", "flat", "clipped", "missing"}
 
 
+def test_labels_that_are_sparse_or_have_no_value_do_not_look_late() -> None:
+    made = person(0)
+    labels = [a for a in made.annotations if a.code == "hr"]
+    sparse = tuple(replace(a, value=60.0 + i) for i, a in enumerate(labels[::20]))
+    assert "hr_label_lag" not in facts_of(replace(made, annotations=sparse), ROWS)
+    rng = np.random.default_rng(0)
+    noise = tuple(replace(a, value=float(rng.uniform(60, 110))) for a in labels)
+    assert facts_of(replace(made, annotations=noise), ROWS)["hr_label_lag"] == 0
+    unknown = tuple(replace(a, value=None) for a in labels)
+    assert "hr_labelled" not in facts_of(replace(made, annotations=unknown), ROWS)
+
+
 class Source:
     """Twelve leads of which two limb leads are swapped, in some records or in most."""
 
