@@ -10,9 +10,11 @@
   classes over 150 subjects 94 / 94 / 95 %; AUROC of one class with 10 positive subjects 89 / 92 / 94 %
   (true value 0.856) and 77 / 88 / 90 % (0.983); accuracy over 16 subjects 93 / 93 / 96 %; a mean
   error over 15 skewed subjects 88 / 89 / 93 %; a standard deviation over 40 subjects 89 / 93 / 95 %.
-- **The value is inside its interval.** Only where more than 97 % of the draws lie on one side of it
-  can it fall out: a figure that rises when records repeat, such as the expected calibration error.
-  The interval is then stretched to the value and marked (`Figure.stretched`, `Figure.bias`).
+- **The value is inside its interval.** It could fall out only where about 97 % of the draws lie on one
+  side of it: that is a figure which rises when records repeat, such as the expected calibration error,
+  and which is itself too high by as much. The quantiles of the draws are then mirrored at the value
+  (the basic bootstrap), which undoes the bias, the interval is stretched to the value, and it is marked
+  (`Figure.stretched`, `Figure.bias`).
 
 Shape suffixes: N records, S subjects, D draws, J groups left out, M figures.
 """
@@ -111,6 +113,10 @@ def _left_out(draws: Draws) -> NDArray[np.int32]:
 def _figure(value: float, drawn_D: Floats, left_J: Floats, level: float, draws: Draws) -> Figure:
     low, high = _limits(value, drawn_D, left_J, level)
     rounding = _ROUNDING * max(1.0, abs(value))
+    stretched = not low - rounding <= value <= high + rounding
+    if stretched:
+        upper, lower = np.quantile(drawn_D, [(1 + level) / 2, (1 - level) / 2])
+        low, high = 2 * value - upper, 2 * value - lower
     return Figure(
         value=float(value),
         low=float(min(low, value)),
@@ -119,7 +125,7 @@ def _figure(value: float, drawn_D: Floats, left_J: Floats, level: float, draws: 
         subjects=draws.subjects,
         records=len(draws.subject_N),
         bias=float(drawn_D.mean() - value),
-        stretched=not low - rounding <= value <= high + rounding,
+        stretched=stretched,
     )
 
 

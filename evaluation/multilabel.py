@@ -43,7 +43,7 @@ class CountedClasses:
             for name, (train, test) in self.subjects.items()
             if name in self.dropped
         )
-        return f"{kept}; {len(self.dropped)} dropped, with too few subjects: {few}"
+        return f"{kept}; {len(self.dropped)} dropped, with too few subjects with or without: {few}"
 
 
 def counted_classes(

@@ -31,7 +31,9 @@ def test_classes_are_counted_by_subjects_and_not_by_records() -> None:
     assert counted.dropped == ("b", "d")
     assert counted.subjects == {"a": (10, 10), "b": (9, 9), "c": (10, 10), "d": (20, 20)}
     assert counted.columns.tolist() == [0, 2]
-    assert "2 dropped, with too few subjects: b (9 in train, 9 in test)" in str(counted)
+    assert "2 dropped, with too few subjects with or without: b (9 in train, 9 in test)" in str(
+        counted
+    )
 
 
 def test_a_class_must_be_in_both_parts() -> None:

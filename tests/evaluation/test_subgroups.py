@@ -1,0 +1,93 @@
+"""Figures by group: the right rows, the counts, and groups that are named and not shown."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score
+
+from biofm.evaluation.arrays import Bools
+from biofm.evaluation.draws import both_sides
+from biofm.evaluation.intervals import Statistic
+from biofm.evaluation.ranking import auroc
+from biofm.evaluation.subgroups import age_bands, by_group
+
+RANDOM = np.random.default_rng(0)
+SUBJECTS = np.repeat(np.arange(100), 2)
+TRUTH = RANDOM.random((200, 2)) < 0.4
+SCORE = RANDOM.normal(size=(200, 2)) + TRUTH
+SEX: list[str | None] = ["female" if s % 2 else "male" for s in SUBJECTS]
+SITE = ["small" if s < 9 else "large" for s in SUBJECTS]
+
+
+def build(rows: NDArray[np.intp]) -> tuple[Statistic, Bools | None]:
+    truth, score = TRUTH[rows], SCORE[rows]
+    return lambda weights: auroc(truth, score, weights).mean(axis=1), both_sides(truth)
+
+
+def test_each_group_has_its_own_figure_with_counts_and_interval() -> None:
+    sex = SEX.copy()
+    sex[:40] = [None] * 40
+    groups = by_group(
+        build, SUBJECTS, pl.DataFrame({"sex": sex}), ["sex"], seed=0, name="test", draws=200
+    )
+    assert [g.value for g in groups] == ["female", "male", "unknown"]
+    assert [(g.subjects, g.records) for g in groups] == [(40, 80), (40, 80), (20, 40)]
+    for group in groups:
+        rows = np.array([(s or "unknown") == group.value for s in sex])
+        assert group.figure is not None
+        assert group.figure.value == pytest.approx(roc_auc_score(TRUTH[rows], SCORE[rows]))
+        assert group.figure.low < group.figure.value < group.figure.high
+        assert group.figure.subjects == group.subjects
+    assert str(groups[0]).startswith("sex female: 0.")
+    assert str(groups[0]).endswith("40 subjects, 80 records")
+
+
+def test_small_groups_are_named_and_not_shown() -> None:
+    groups = by_group(
+        build, SUBJECTS, pl.DataFrame({"site": SITE}), ["site"], seed=0, name="test", draws=200
+    )
+    large, small = groups
+    assert large.figure is not None
+    assert small.figure is None
+    assert str(small) == "site small: not shown: fewer than 10 subjects; 9 subjects, 18 records"
+
+
+def test_a_group_without_enough_of_a_class_is_not_shown() -> None:
+    truth = TRUTH.copy()
+    male = np.array(SEX) == "male"
+    truth[male, 1] = SUBJECTS[male] < 10  # 5 men
+
+    def rare(rows: NDArray[np.intp]) -> tuple[Statistic, Bools | None]:
+        return lambda weights: auroc(truth[rows], SCORE[rows], weights).mean(axis=1), both_sides(
+            truth[rows]
+        )
+
+    female, men = by_group(
+        rare, SUBJECTS, pl.DataFrame({"sex": SEX}), ["sex"], seed=0, name="test", draws=100
+    )
+    assert female.figure is not None
+    assert men.figure is None
+    assert men.reason == "1 of 4 sets that the figure needs are in fewer than 10 subjects"
+
+
+def test_wrong_facts_are_refused() -> None:
+    facts = pl.DataFrame({"sex": SEX})
+    with pytest.raises(ValueError, match="no column"):
+        by_group(build, SUBJECTS, facts, ["device"], seed=0, name="test")
+    with pytest.raises(ValueError, match="expected 200 rows"):
+        by_group(build, SUBJECTS, facts[:5], ["sex"], seed=0, name="test")
+
+
+def test_bands_of_age() -> None:
+    ages = pl.Series(
+        [0.0, 17.9, 18.0, 39.0, 40.0, 59.0, 60.0, 79.9, 80.0, 300.0, None, float("nan")]
+    )
+    assert age_bands(ages).to_list() == [
+        *("under 18", "under 18", "18–39", "18–39", "40–59", "40–59", "60–79", "60–79"),
+        *("80 and over", "80 and over", None, None),
+    ]
+    with pytest.raises(ValueError, match="found -1"):
+        age_bands(pl.Series([-1.0]))
