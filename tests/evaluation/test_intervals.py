@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.stats import bootstrap as scipy_bootstrap
+from scipy.stats import kurtosis, norm
+from scipy.stats import t as student
 from sklearn.metrics import roc_auc_score
 
 from biofm.evaluation.arrays import Bools, Floats
@@ -128,6 +130,28 @@ def test_vectorised_statistics_equal_a_loop_over_rows() -> None:
         (expected.value, expected.low, expected.high, expected.bias)
     )
     assert (found.subjects, found.records) == (40, len(rows))
+
+
+def test_the_limits_are_scipys_bca_with_the_tails_of_student() -> None:
+    # Skewed values, so that bias, acceleration and kurtosis all matter.
+    values = np.exp(np.random.default_rng(1).normal(size=25))
+    draws = draw_subjects(np.arange(25), 0, "test", draws=40000)
+    (found,) = figures(mean_of(values), draws)
+    # The jackknife of a mean is the values themselves, up to scale.
+    freedom = 2 * 25 / (kurtosis(values, fisher=False) - 22 / 24)
+    assert 2 < freedom < 20
+    width = student.ppf(0.975, freedom) * np.sqrt((freedom + 1) / freedom)
+    theirs = scipy_bootstrap(
+        (values,),
+        np.mean,
+        confidence_level=float(1 - 2 * norm.sf(width)),
+        n_resamples=40000,
+        method="BCa",
+        rng=np.random.default_rng(2),
+    ).confidence_interval
+    reach = theirs.high - theirs.low
+    assert found.low == pytest.approx(theirs.low, abs=0.015 * reach)
+    assert found.high == pytest.approx(theirs.high, abs=0.05 * reach)
 
 
 def test_the_mean_of_many_subjects_has_the_textbook_interval() -> None:

@@ -14,9 +14,10 @@ from biofm.evaluation.intervals import Statistic
 from biofm.evaluation.ranking import auroc
 from biofm.evaluation.subgroups import age_bands, by_group
 
-RANDOM = np.random.default_rng(0)
-SUBJECTS = np.repeat(np.arange(100), 2)
-TRUTH = RANDOM.random((200, 2)) < 0.4
+RANDOM = np.random.default_rng(1)
+# Men have one record each, women three.
+SUBJECTS = np.repeat(np.arange(100), np.tile([1, 3], 50))
+TRUTH = RANDOM.random((200, 2)) < 0.5
 SCORE = RANDOM.normal(size=(200, 2)) + TRUTH
 SEX: list[str | None] = ["female" if s % 2 else "male" for s in SUBJECTS]
 SITE = ["small" if s < 9 else "large" for s in SUBJECTS]
@@ -34,7 +35,7 @@ def test_each_group_has_its_own_figure_with_counts_and_interval() -> None:
         build, SUBJECTS, pl.DataFrame({"sex": sex}), ["sex"], seed=0, name="test", draws=200
     )
     assert [g.value for g in groups] == ["female", "male", "unknown"]
-    assert [(g.subjects, g.records) for g in groups] == [(40, 80), (40, 80), (20, 40)]
+    assert [(g.subjects, g.records) for g in groups] == [(40, 120), (40, 40), (20, 40)]
     for group in groups:
         rows = np.array([(s or "unknown") == group.value for s in sex])
         assert group.figure is not None
@@ -42,7 +43,7 @@ def test_each_group_has_its_own_figure_with_counts_and_interval() -> None:
         assert group.figure.low < group.figure.value < group.figure.high
         assert group.figure.subjects == group.subjects
     assert str(groups[0]).startswith("sex female: 0.")
-    assert str(groups[0]).endswith("40 subjects, 80 records")
+    assert str(groups[0]).endswith("40 subjects, 120 records")
 
 
 def test_small_groups_are_named_and_not_shown() -> None:
@@ -52,7 +53,7 @@ def test_small_groups_are_named_and_not_shown() -> None:
     large, small = groups
     assert large.figure is not None
     assert small.figure is None
-    assert str(small) == "site small: not shown: fewer than 10 subjects; 9 subjects, 18 records"
+    assert str(small) == "site small: not shown: fewer than 10 subjects; 9 subjects, 17 records"
 
 
 def test_a_group_without_enough_of_a_class_is_not_shown() -> None:
