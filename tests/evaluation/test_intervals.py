@@ -134,12 +134,12 @@ def test_vectorised_statistics_equal_a_loop_over_rows() -> None:
 
 def test_the_limits_are_scipys_bca_with_the_tails_of_student() -> None:
     # Skewed values, so that bias, acceleration and kurtosis all matter.
-    values = np.exp(np.random.default_rng(1).normal(size=25))
+    values = np.exp(np.random.default_rng(4).normal(size=25))
     draws = draw_subjects(np.arange(25), 0, "test", draws=40000)
     (found,) = figures(mean_of(values), draws)
     # The jackknife of a mean is the values themselves, up to scale.
     freedom = 2 * 25 / (kurtosis(values, fisher=False) - 22 / 24)
-    assert 2 < freedom < 20
+    assert 2 < freedom < 8
     width = student.ppf(0.975, freedom) * np.sqrt((freedom + 1) / freedom)
     theirs = scipy_bootstrap(
         (values,),
