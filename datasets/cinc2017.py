@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
 
 from ..signals import Recording
-from .registry import About, RecordError, RecordRef
+from .challenge_files import merged
+from .registry import About, RecordRef
 from .tree import find_folders
 from .wfdb16 import read_wfdb
 
 REFERENCE = "REFERENCE-v3.csv"
-_RECORD = re.compile(r"A\d{5}", re.ASCII)
 CLASSES = {"normal": "N", "af": "A", "other": "O", "noisy": "~"}
 
 
@@ -37,40 +37,20 @@ class CinC2017:
 
     def find(self, roots: Sequence[Path]) -> list[RecordRef]:
         """Every record that a `REFERENCE-v3.csv` at or below a root names, sorted."""
-        refs: dict[str, RecordRef] = {}
+        tables = []
         for root in roots:
             folders = find_folders(root, lambda files: REFERENCE in files)
             if not folders:
                 raise FileNotFoundError(
                     f"{root}: no {REFERENCE} in it or below; give the folder of the training set"
                 )
-            for folder in folders:
-                for record, code in _read_reference(folder / REFERENCE):
-                    facts = {"code": code}
-                    ref = RecordRef(
-                        record,
-                        f"cinc2017-{record}",
-                        folder / record,
-                        None,
-                        facts,
-                        subject_known=False,
-                    )
-                    if refs.setdefault(record, ref).facts != facts:
-                        raise ValueError(
-                            f"{folder / REFERENCE}: {record} has another class elsewhere"
-                        )
-        return [refs[record] for record in sorted(refs)]
+            tables += [folder / REFERENCE for folder in folders]
+        return merged((ref for path in tables for ref in _refs(path)), "the Challenge of 2017")
 
     def read(self, ref: RecordRef) -> Recording:
         """One record in mV. Raises `RecordError`."""
-        if ref.facts["code"] not in CLASSES.values():
-            raise RecordError(
-                f"{ref.path}: class {ref.facts['code']!r} in {REFERENCE}, expected one of "
-                f"{sorted(CLASSES.values())}; get the table again from the source"
-            )
         record = read_wfdb(ref.path)
-        labels = {ref.facts["code"]: 100.0}
-        ecg = (record.ecg(["I"]),)
+        ecg, labels = (record.ecg(["I"]),), {ref.facts["code"]: 100.0}
         return Recording(self.name, ref.record, ref.subject, ecg, labels, private=record.private)
 
     def label_sets(self, roots: Sequence[Path]) -> dict[str, dict[str, list[str]]]:
@@ -78,21 +58,21 @@ class CinC2017:
         return {self.name: {name: [code] for name, code in CLASSES.items()}}
 
 
-def _read_reference(path: Path) -> list[tuple[str, str]]:
-    """(record, class) of every row. Raises `ValueError` on another form."""
+def _refs(path: Path) -> Iterator[RecordRef]:
+    """A record for every row of a table. Raises `ValueError` on another form."""
     try:
         table = pl.read_csv(
-            path, has_header=False, new_columns=["record", "code"], infer_schema=False
-        ).fill_null("")
-    except pl.exceptions.PolarsError as error:
-        raise ValueError(
-            f"{path}: expected lines of record, class: {error}; get the file again from the source"
-        ) from error
-    # A name with a folder in it could lead anywhere.
-    odd = [record for record in table["record"] if not _RECORD.fullmatch(record)]
-    if odd:
-        raise ValueError(
-            f"{path}: expected names of records, such as A00001, found {odd[0][:40]!r}; get the file "
-            "again from the source"
+            path, has_header=False, new_columns=["name", "code"], infer_schema=False
         )
-    return table.rows()
+    except pl.exceptions.PolarsError as error:
+        raise ValueError(f"{path}: expected lines of record, class: {error}") from error
+    for name, code in table.fill_null("").iter_rows():
+        # A name with a folder in it could lead anywhere.
+        if not re.fullmatch(r"A\d{5}", name, re.ASCII) or code not in CLASSES.values():
+            raise ValueError(
+                f"{path}: expected rows such as A00001,N, found {f'{name},{code}'[:40]!r}"
+            )
+        facts = {"code": code}
+        yield RecordRef(
+            name, f"cinc2017-{name}", path.parent / name, None, facts, subject_known=False
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -106,7 +107,9 @@ SOURCES: dict[str, str] = {
 def source(name: str) -> Source:
     """The source of that name. Raises `ValueError` listing the known ones."""
     if name not in SOURCES:
-        raise ValueError(f"unknown source {name!r}; known: {', '.join(sorted(SOURCES))}")
+        near = difflib.get_close_matches(name, SOURCES, n=1)
+        meant = f" (did you mean {near[0]}?)" if near else ""
+        raise ValueError(f"unknown source {name!r}{meant}; known: {', '.join(sorted(SOURCES))}")
     module, _, cls = SOURCES[name].partition(":")
     found: Source = getattr(importlib.import_module(f"{__package__}.{module}"), cls)()
     return found

@@ -14,6 +14,7 @@ from typing import Literal
 
 from ..configuration import read_config
 from ..signals import channel_id
+from ..signals.vocabulary import unit
 from .subjects import sex_named
 
 FILE = "dataset.yaml"
@@ -69,6 +70,7 @@ class TableSignal:
     first sample that is left."""
 
     def __post_init__(self) -> None:
+        unit(self.modality)  # an unknown modality is told before its channels are
         if not self.channels:
             raise ValueError(f"channels: name at least one channel of {self.modality}")
         for channel in self.channels.values():

@@ -11,6 +11,7 @@ import fcntl
 import json
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import polars as pl
 from tqdm import tqdm
 
-from ..datasets.registry import source
+from ..datasets.registry import RecordRef, source
 from ..datasets.simulate import is_synthetic
 from ..files import sha256, write_aside
 from .configuration import BuildConfig, shipped
@@ -30,6 +31,8 @@ from .workers import cores, write_shards
 from .writing import WORKING, ShardRecord, ShardTask, finished, rows_path
 
 TERMS = "build.json"
+LARGE, LARGE_SHARE = 20, 0.1
+"""A subject of more records, and of a larger share of all, is worth a word."""
 SHOWN = 20
 """So many unusable records are told one by one."""
 
@@ -72,6 +75,8 @@ def build(
         with write_aside(out / WORKING / TERMS) as aside:
             aside.write_text(json.dumps(terms, indent=1))
         _say(f"{name}: {len(refs)} records, split by {plan.rule}", progress)
+        for remark in remarks_on(plan, refs):
+            _say(f"  {remark}", progress)
         shards = _write_all(plan, out, name, config, workers or cores(), ray_address, progress)
         summary = summary_of(pair for shard in shards for pair in shard.facts)
         check_physiology(name, summary, out)
@@ -111,6 +116,20 @@ def check_folder(out: Path, terms: dict[str, Any]) -> None:
             f"{out} holds another build: {'; '.join(differing[:5])}. Name another folder with "
             "--out, or remove this one first"
         )
+
+
+def remarks_on(plan: Plan, refs: Sequence[RecordRef]) -> list[str]:
+    """What a user would want to know of a plan before it is carried out."""
+    remarks = []
+    if plan.left_out:
+        remarks.append(f"{plan.left_out} records are left out: no split wants their fold")
+    subject, records = Counter(ref.subject for ref in refs).most_common(1)[0]
+    if records > LARGE and records > len(refs) * LARGE_SHARE:
+        remarks.append(
+            f"{records} records count as one subject, {subject}, and stay in one split: "
+            "`biofm datasets list --markdown` says by what subjects are known"
+        )
+    return remarks
 
 
 def check_physiology(name: str, summary: dict[str, dict[str, Any]], out: Path) -> None:

@@ -40,7 +40,7 @@ def describe(folder: Path) -> str:
         "",
         physiology_table(manifest["physiology"]),
         "",
-        _subjects(index),
+        _subjects(index, manifest["unknown_subjects"]),
         *_bad(manifest),
         _sample(index),
     ]
@@ -70,14 +70,15 @@ def _filters(how: dict[str, Any]) -> str:
     return f"{', '.join(said)}, order {how['order']}" if said else "no filter"
 
 
-def _subjects(index: pl.DataFrame) -> str:
+def _subjects(index: pl.DataFrame, unknown: int) -> str:
     people = index.unique("subject")
     ages = people["age"].drop_nulls().to_numpy()
     sexes = people["sex"].drop_nulls().value_counts(sort=True)
     known = [f"{count} {sex}" for sex, count in sexes.iter_rows()]
     if ages.size:
         known.append(f"age {ages.min():g} to {ages.max():g}, median {np.median(ages):g}")
-    return f"  {people.height} subjects: {', '.join(known) or 'age and sex not given'}"
+    who = f"subjects of {unknown} records unknown" if unknown else f"{people.height} subjects"
+    return f"  {who}: {', '.join(known) or 'age and sex not given'}"
 
 
 def _bad(manifest: dict[str, Any]) -> list[str]:

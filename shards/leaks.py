@@ -12,6 +12,9 @@ import polars as pl
 
 from .duplicates import find_duplicates
 
+BORROWED = "synthetic "
+"""Before the names of simulated data sets and subjects, which are those of real ones."""
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -52,8 +55,11 @@ class Shared:
         return f"{self.kind} {self.name}: {', '.join(where)}{more}"
 
 
-def recordings(index: pl.DataFrame, folder: str) -> pl.DataFrame:
-    """One row a recording."""
+def recordings(index: pl.DataFrame, folder: str, *, synthetic: bool = False) -> pl.DataFrame:
+    """One row a recording. What is simulated borrows real names, and is nobody real."""
+    if synthetic:
+        borrowed = (pl.concat_str(pl.lit(BORROWED), n).alias(n) for n in ("dataset", "subject"))
+        index = index.with_columns(borrowed)
     return (
         index.sort("dataset", "record", "segment")
         .unique(["dataset", "record"], keep="first", maintain_order=True)

@@ -49,10 +49,13 @@ def build_terms(name: str, refs: Sequence[RecordRef], config: BuildConfig) -> di
     """What must be equal for two runs to be one build: source, input, config, versions."""
     kept = {key: value for key, value in told_config(config).items() if key != "max_bad"}
     listing = [[ref.record, ref.subject, ref.fold, dict(ref.facts)] for ref in refs]
-    text = json.dumps(listing, sort_keys=True, default=str)
+    digest = hashlib.sha256(json.dumps(listing, sort_keys=True, default=str).encode()).hexdigest()
+    if config.pseudonym_key is not None:
+        # Who can guess the names could check them by their hash.
+        digest = pseudonym(digest, config.pseudonym_key)
     return {
         "source": name,
-        "input": {"records": len(refs), "sha256": hashlib.sha256(text.encode()).hexdigest()},
+        "input": {"records": len(refs), "sha256": digest},
         "config": kept,
         "versions": {"format": FORMAT, **versions()},
     }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..signals import MISSING, Recording, Series, Signal
 from ..signals.heart_rate import heart_rate_bpm, heart_rate_windows, r_peaks_s
-from .quality import physiology
+from .quality import WAVES, physiology
 
 PER_SHARD = 16
 """So many records of each shard are looked at: enough for a median, and it costs next to nothing."""
@@ -83,6 +83,12 @@ CHECKS: dict[str, Check] = {
         "by how much annotated beats come after R peaks, s",
         "annotations are shifted in time",
     ),
+    "lengths": Check(
+        0.999,
+        10,
+        "longest of its waves against the shortest, times",
+        "a unit of time or a rate is not what the reader takes it for",
+    ),
     "labels_outside": Check(
         0, 0.1, "share of the labelled time without any signal", "labels are shifted in time"
     ),
@@ -109,6 +115,7 @@ def facts_of(recording: Recording, rows: Sequence[dict[str, Any]]) -> dict[str, 
     found |= _heart_rates(recording)
     found["beat_lag"] = _beat_lag(recording)
     found["hr_label_lag"] = _hr_label_lag(recording)
+    found["lengths"] = _lengths(recording)
     found["labels_outside"] = _labels_outside(recording)
     return {name: round(value, 6) for name, value in found.items() if value is not None}
 
@@ -268,6 +275,13 @@ def _hr_label_lag(recording: Recording) -> float | None:
     best = min(off_by, key=lambda shift: off_by[shift])
     stands = off_by[best] > CLEARER * off_by.get(0, np.inf)
     return 0.0 if stands else float(best)
+
+
+def _lengths(recording: Recording) -> float | None:
+    """How much longer the longest wave is than the shortest; None where there is only one."""
+    lengths_s = [s.duration_s for s in recording.signals if s.modality in WAVES]
+    lengths_s += [float(np.ptp(s.times_s)) for s in recording.series if s.modality in WAVES]
+    return max(lengths_s) / max(min(lengths_s), 1e-3) if len(lengths_s) > 1 else None
 
 
 def _labels_outside(recording: Recording) -> float | None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from ..datasets.registry import RecordRef
 from .configuration import BuildConfig
-from .index import SPLITS
+from .index import SPLITS, sample_key
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class Plan:
 def plan_shards(dataset: str, refs: Sequence[RecordRef], config: BuildConfig) -> Plan:
     """Split the records, shuffle each split by a seeded hash, and deal it into shards.
 
-    Raises `ValueError` where a split would be empty, where only some records have a fold, or where
-    people are unknown and the config does not let them leak.
+    Raises `ValueError` where a split would be empty, where two records have one key, where only some
+    have a fold, or where people are unknown and the config does not let them leak.
     """
     unknown = sum(not ref.subject_known for ref in refs)
     if unknown and config.unknown_subjects == "refuse":
@@ -51,6 +52,7 @@ def plan_shards(dataset: str, refs: Sequence[RecordRef], config: BuildConfig) ->
             "of unknown subjects), so no split keeps people apart. Name the subjects in the source's "
             "table, or allow one person in several splits with --unknown_subjects may_leak"
         )
+    _check_keys(dataset, refs)
     with_fold = sum(ref.fold is not None for ref in refs)
     if 0 < with_fold < len(refs):
         lacking = next(ref.record for ref in refs if ref.fold is None)
@@ -59,9 +61,11 @@ def plan_shards(dataset: str, refs: Sequence[RecordRef], config: BuildConfig) ->
             f"({lacking}, …) have none; build the two kinds into two folders"
         )
     by_split: dict[str, list[RecordRef]] = {split: [] for split in SPLITS}
-    left_out = 0
+    left_out, moved = 0, 0
+    if not with_fold:
+        split_of, moved = splits_of_subjects({ref.subject for ref in refs}, config)
     for ref in refs:
-        split = split_of_fold(ref.fold, config) if with_fold else split_of_subject(ref, config)
+        split = split_of_fold(ref.fold, config) if with_fold else split_of[ref.subject]
         if split is None:
             left_out += 1
         else:
@@ -72,7 +76,9 @@ def plan_shards(dataset: str, refs: Sequence[RecordRef], config: BuildConfig) ->
         for split, found in by_split.items()
         for number, part in enumerate(_deal(found, config))
     ]
-    rule = "official folds" if with_fold else f"hash of the subject, seed {config.seed}"
+    whose = f"record (the subjects of {unknown} are unknown)" if unknown else "subject"
+    rule = "official folds" if with_fold else f"hash of the {whose}, seed {config.seed}"
+    rule += f", {moved} moved so that no split is empty" if moved else ""
     return Plan(tuple(shards), rule, left_out, unknown)
 
 
@@ -81,15 +87,47 @@ def split_of_fold(fold: int | None, config: BuildConfig) -> str | None:
     return next((split for split in SPLITS if fold in getattr(config.folds, split)), None)
 
 
-def split_of_subject(ref: RecordRef, config: BuildConfig) -> str:
-    """The split of a subject: the same for all its records, and whichever others there are."""
-    place = int(_hash(config.seed, "split", ref.subject)[:13], 16) / 16**13
-    bound = 0.0
+def splits_of_subjects(
+    subjects: Collection[str], config: BuildConfig
+) -> tuple[dict[str, str], int]:
+    """(subject → split, how many were moved): by a hash, so the same whichever others there are.
+
+    In a cohort so small that a split gets nobody, the subject of the largest split whose hash is
+    nearest to that split's share is moved there.
+    """
+    place_of = {s: int(_hash(config.seed, "split", s)[:13], 16) / 16**13 for s in sorted(subjects)}
+    shares, low = {}, 0.0
     for split in SPLITS:
-        bound += getattr(config.fractions, split)
-        if place < bound:
-            return split
-    return next(split for split in reversed(SPLITS) if getattr(config.fractions, split) > 0)
+        if fraction := getattr(config.fractions, split):
+            shares[split] = (low, low + fraction)
+            low += fraction
+    last = list(shares)[-1]
+    split_of = {
+        subject: next((split for split, (_, high) in shares.items() if place < high), last)
+        for subject, place in place_of.items()
+    }
+    moved = 0
+    for split, (low, high) in shares.items():
+        counts = Counter(split_of.values())
+        largest = max(shares, key=lambda one: counts[one])
+        if counts[split] or counts[largest] < 2:
+            continue
+        middle = (low + high) / 2
+        candidates = [subject for subject in place_of if split_of[subject] == largest]
+        split_of[min(candidates, key=lambda s: abs(place_of[s] - middle))] = split
+        moved += 1
+    return split_of, moved
+
+
+def _check_keys(dataset: str, refs: Sequence[RecordRef]) -> None:
+    """Raises `ValueError` where two records would have one key in the tars."""
+    keys: dict[str, str] = {}
+    for ref in refs:
+        if (other := keys.setdefault(sample_key("", ref.record, 0), ref.record)) != ref.record:
+            raise ValueError(
+                f"{dataset}: the records {other!r} and {ref.record!r} differ only in characters that "
+                "a tar member's name cannot have; name one of them otherwise"
+            )
 
 
 def _check_splits(
@@ -113,8 +151,8 @@ def _check_splits(
         else:
             subjects = len({ref.subject for ref in refs})
             fix = (
-                f"none of the {subjects} subjects fell into its share of {wanted:g}; raise "
-                f"--fractions.{split}, change --seed, or set it to 0 for no {split} split"
+                f"there are only {subjects} subjects; build fewer splits, such as "
+                "--fractions.train 1 --fractions.validation 0 --fractions.test 0"
             )
         raise ValueError(f"{dataset}: the split {split!r} would be empty: {fix}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -57,17 +58,25 @@ def key_id(key_file: Path | None) -> str | None:
 def check_private(recording: Recording, rows: Iterable[Mapping[str, Any]]) -> None:
     """Raises `PrivacyError` where a private string of the recording is in a text to be written.
 
-    Capitals do not matter, and numbers are not searched: an id of four digits is in one of many. A
-    string that the source itself uses as the record's or subject's name is not private as long as
-    that name is used.
+    Capitals and what stands between words do not matter, and numbers are not searched: an id of four
+    digits is in one of many. A string that is the source's own name of the record or subject is not
+    private as long as that name is used; a name that holds it among other things is refused.
     """
-    public = f"{recording.record} {recording.subject}".lower()
-    strings = {text.strip().lower() for text in recording.private}
-    searched = [s for s in strings if len(s) >= SHORTEST and s not in public]
+    names = [_plain(name) for name in (recording.record, recording.subject)]
+    dataset = _plain(recording.dataset)
+    public = {*names, *(name.removeprefix(f"{dataset} ") for name in names)}
+    searched = {text for raw in recording.private if len(text := _plain(raw)) >= SHORTEST} - public
     if not searched:
         return
+    for string in sorted(searched):
+        if not string.isdigit() and any(f" {string} " in f" {name} " for name in names):
+            raise PrivacyError(
+                f"{recording.dataset} {recording.record}: its name or its subject's holds {string!r}, "
+                "which the file's header says of the person; nothing was written. Name records and "
+                "subjects otherwise, or have them replaced by keyed hashes with --pseudonym_key FILE"
+            )
     fields = (value for row in rows for name, value in row.items() if name not in NOT_SEARCHED)
-    written = {text.lower() for value in fields for text in _texts(value)}
+    written = {_plain(text) for value in fields for text in _texts(value)}
     for string in sorted(searched):
         if any(string in text for text in written):
             raise PrivacyError(
@@ -75,6 +84,11 @@ def check_private(recording: Recording, rows: Iterable[Mapping[str, Any]]) -> No
                 "recording's file and would have been written to a shard; nothing of it was. It "
                 "names a person, a device or a date: mend the reader, or the source's table"
             )
+
+
+def _plain(text: str) -> str:
+    """Lower-cased words and numbers, one blank between them."""
+    return " ".join(re.findall(r"[^\W_]+", text.lower()))
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -62,6 +62,8 @@ class DataConfig:
     """Folder for shards fetched from addresses."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.shards, str):
+            raise ValueError(f"shards: expected a list of folders, not the text {self.shards!r}")
         if not self.shards:
             raise ValueError("shards: name at least one shard folder")
         if not self.window_s > 0 or not (self.hop_s is None or self.hop_s > 0):
@@ -107,15 +109,24 @@ class WindowReader:
     """Windows of one split of one or several shard folders.
 
     `windows` positions make an epoch. `views` adjacent windows are handed over end to end in a row
-    (T = views · `window_samples`) and count as one position. Raises `ValueError` for an empty
-    split, a channel nobody has, folders of different rate; `ShardError` for a shard that changed.
+    (T = views · `window_samples`) and count as one position. `rows` chooses from the index, by whole
+    recordings, where the split is not the one the shards were built with. Raises `ValueError` for an
+    empty split, a channel nobody has, folders of different rate; `ShardError` for a shard that changed.
     """
 
-    def __init__(self, config: DataConfig, split: str, *, seed: int, views: int = 1) -> None:
+    def __init__(
+        self,
+        config: DataConfig,
+        split: str,
+        *,
+        seed: int,
+        views: int = 1,
+        rows: pl.Expr | None = None,
+    ) -> None:
         self.config, self.split, self.seed = config, split, seed
         lead = next(iter(config.channels))
         folders = [open_folder(where, config) for where in config.shards]
-        indexes = [split_rows(folder, split, lead) for folder in folders]
+        indexes = [split_rows(folder, split, lead, rows) for folder in folders]
         index = pl.concat([part.with_columns(source=pl.lit(i)) for i, part in enumerate(indexes)])
         source_R = index["source"].to_numpy()
         # Shards are numbered in the order of the index: no path, no listing of a folder decides.
@@ -199,6 +210,11 @@ class WindowReader:
         windows, source = np.add.reduceat(counts, starts), source_R[rows[starts]]
         parts = [windows[source == number] for number in range(len(self.config.shards))]
         return EpochOrder(parts, self.config.shuffle_shards, self.seed, self.config.weights)
+
+    def rows_in_order(self) -> Integers:
+        """The row of the index in which each window of `evaluation_batches` is found, in their order."""
+        windows_N = np.arange(self.windows, dtype=np.int64)
+        return self._table.locate(windows_N, self.seed, None).rows_N
 
     def steps_per_epoch(self, global_batch: int) -> int:
         """Whole global batches in an epoch. Raises `ValueError` where not even one fits."""
@@ -393,18 +409,21 @@ def open_folder(where: str, config: DataConfig) -> ShardFolder:
     return ShardFolder(Path(where), annotations=config.anchor is not None)
 
 
-def split_rows(folder: ShardFolder, split: str, modality: str) -> pl.DataFrame:
+def split_rows(
+    folder: ShardFolder, split: str, modality: str, chosen: pl.Expr | None = None
+) -> pl.DataFrame:
     """Rows of a split's recordings that have the modality somewhere, by dataset and shard.
 
     Where it is absent for a while, others go on. Raises `ValueError` for none.
     """
+    chosen = pl.col("split") == split if chosen is None else chosen
     present = pl.col("streams").list.eval(pl.element().struct.field("modality"))
     has = present.list.contains(modality)
     having = folder.index.filter(has.any().over("dataset", "record"))
     if having.is_empty():
         found = folder.index.select(present.explode().unique().sort()).to_series().to_list()
         raise ValueError(f"{folder.name} holds no {modality}; its modalities: {found}")
-    rows = having.filter(pl.col("split") == split).sort("dataset", "shard", maintain_order=True)
+    rows = having.filter(chosen).sort("dataset", "shard", maintain_order=True)
     if rows.is_empty():
         counts = having.group_by("split").len().sort("split").iter_rows()
         there = ", ".join(f"{name} {count}" for name, count in counts)

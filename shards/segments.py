@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..datasets.registry import RecordError
 from ..signals import MISSING, Annotation, Recording, Signal
 from ..signals.vocabulary import unit
 from .configuration import BuildConfig
@@ -41,8 +42,9 @@ def segments(recording: Recording, split: str, config: BuildConfig) -> Iterator[
 
     A time in which no sample is there makes none, so that numbers may be left out. Raises
     `RecordError` where the config wants nothing of it, where every wanted sample is missing, or where
-    a channel occurs twice.
+    a channel occurs twice, or where a label or an annotation is no number.
     """
+    check_numbers(recording)
     # Readers yield interleaved views; everything below passes over whole channels, many times.
     recording = replace(recording, signals=tuple(map(_by_channel, recording.signals)))
     signals = prepare(recording, config)
@@ -89,6 +91,20 @@ def segments(recording: Recording, split: str, config: BuildConfig) -> Iterator[
         members["json"] = _json_member(row)
         yield Segment(row, members)
         similar = None
+
+
+def check_numbers(recording: Recording) -> None:
+    """Raises `RecordError` where a label's or annotation's number is not finite."""
+    told: list[tuple[str, tuple[float, ...]]] = [
+        (code, (value,)) for code, value in recording.labels.items()
+    ]
+    told += [(a.code, (a.onset_s, a.duration_s, a.value or 0.0)) for a in recording.annotations]
+    for code, numbers in told:
+        if not all(map(math.isfinite, numbers)):
+            raise RecordError(
+                f"{recording.dataset} {recording.record}: {code} says {numbers}, which is no number; "
+                "leave it out of the source's table"
+            )
 
 
 def edges_s(begin_s: float, end_s: float, segment_s: float) -> list[float]:

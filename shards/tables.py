@@ -42,7 +42,8 @@ def physiology_table(summary: dict[str, dict[str, Any]]) -> str:
         for name, said in summary.items()
         for low, high in (said["bounds"],)
     ]
-    return table(["physiology", "records", "median", "expected", "outside"], rows)
+    head = ["physiology (of a sample)", "records", "median", "expected", "outside"]
+    return table(head, rows)
 
 
 def label_table(index: pl.DataFrame, label_sets: dict[str, dict[str, list[str]]]) -> str:
@@ -64,7 +65,10 @@ def label_table(index: pl.DataFrame, label_sets: dict[str, dict[str, list[str]]]
         else:
             wanted = of_annotations.filter(_any_of(known))
             rows += _counts(f"{name} (annotations)", classes, wanted, splits_of(index))
-    return table(["label set", "class", *splits_of(index)], rows)
+    shown = table(["label set", "class", *splits_of(index)], rows)
+    large = [f"{name} ({len(set_)})" for name, set_ in label_sets.items() if len(set_) > FEW]
+    more = f"\n  not shown, more than {FEW} classes: {', '.join(large)}" if large else ""
+    return shown + more
 
 
 def _counts(

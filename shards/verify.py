@@ -13,7 +13,7 @@ import polars as pl
 from ..files import sha256, write_aside
 from .audit import Audit, audit_shard
 from .index import INDEX, MANIFEST, SCHEMA, read_index
-from .leaks import Shared, find_shared, recordings
+from .leaks import BORROWED, Shared, find_shared, recordings
 from .manifest import split_counts
 from .physiology import CHECKS
 from .quality import Physiology
@@ -95,7 +95,7 @@ def verify(folders: Sequence[Path]) -> Report:
         tables[str(folder)] = "\n".join(
             (quality_table(index), "", label_table(index, manifest["label_sets"]))
         )
-        parts.append(recordings(index, str(folder)))
+        parts.append(recordings(index, str(folder), synthetic=manifest["synthetic"]))
     shared = find_shared(parts)
     for folder, part in zip(folders, parts, strict=True):
         own = find_shared([part]) if len(folders) > 1 else shared
@@ -169,7 +169,11 @@ def shared_findings(
     found = []
     for kind in ("subject", "record", "signal", "similar signal"):
         same = [s for s in shared if s.kind == kind]
-        published = [s for s in same if s.leak and kind == "subject" and s.name in accepted]
+        published = [
+            s
+            for s in same
+            if s.leak and kind == "subject" and s.name.removeprefix(BORROWED) in accepted
+        ]
         leaks = [s for s in same if s.leak and s not in published]
         renamed = [s for s in same if not s.leak and kind.endswith("signal") and s.several_subjects]
         rest = [s for s in same if s not in (*leaks, *renamed, *published)]

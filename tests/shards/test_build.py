@@ -31,6 +31,7 @@ from biofm.shards.build import build
 from biofm.shards.configuration import BuildConfig, Folds, Fractions, Modalities
 from biofm.shards.index import INDEX, MANIFEST, SCHEMA, read_index
 from biofm.shards.inspect import describe
+from biofm.shards.plan import plan_shards, splits_of_subjects
 from biofm.shards.prepare import prepare
 from biofm.signals import (
     LEADS_12,
@@ -382,9 +383,6 @@ def test_an_empty_split_says_the_fix(tiny: Any, tmp_path: Path) -> None:
         "train",
         "test",
     }
-    tiny([None, None])
-    with pytest.raises(ValueError, match=r"would be empty.*raise --fractions\."):
-        run(tmp_path / "none")
     tiny([None, 1])
     with pytest.raises(ValueError, match="others \\(r000, …\\) have none"):
         run(tmp_path / "mixed")
@@ -509,3 +507,41 @@ def test_commands_build_verify_and_inspect(
     assert "another build" in capsys.readouterr().err
     assert main(["shards", "inspect", str(tmp_path)]) == 1
     assert "biofm shards build" in capsys.readouterr().err
+
+
+def test_small_cohorts_leave_no_split_empty_and_large_ones_depend_on_nobody_else() -> None:
+    config = BuildConfig()
+    everyone = {f"made-{i}" for i in range(500)}
+    split_of, moved = splits_of_subjects(everyone, config)
+    assert moved == 0
+    some = set(sorted(everyone)[:300])
+    assert splits_of_subjects(some, config)[0] == {s: split_of[s] for s in some}
+    for count in range(3, 12):
+        few, _ = splits_of_subjects({f"few-{i}" for i in range(count)}, config)
+        assert set(few.values()) == {"train", "validation", "test"}
+    two, _ = splits_of_subjects({"a", "b"}, config)
+    assert set(two) == {"a", "b"}
+
+
+def test_two_people_do_not_fill_three_splits_and_the_advice_works(
+    tiny: Any, tmp_path: Path
+) -> None:
+    tiny([None, None])
+    with pytest.raises(ValueError, match="only 2 subjects; build fewer splits, such as"):
+        run(tmp_path / "out")
+    manifest = run(tmp_path / "out", replace(SMALL, fractions=Fractions(1.0, 0.0, 0.0)))
+    assert manifest["splits"]["train"]["subjects"] == 2
+
+
+def test_records_that_would_share_a_key_are_refused(tmp_path: Path) -> None:
+    refs = [RecordRef(name, f"made-{name}", tmp_path / name) for name in ("a b", "a/b", "c")]
+    with pytest.raises(ValueError, match="'a b' and 'a/b' differ only in"):
+        plan_shards("made", refs, BuildConfig())
+
+
+def test_a_large_subject_and_what_is_left_out_are_told() -> None:
+    refs = [RecordRef(f"r{i}", f"made-{max(0, i - 40)}", Path("r"), 1 + i % 3) for i in range(60)]
+    plan = plan_shards("made", refs, replace(SMALL, folds=Folds((1,), (), (2,))))
+    left, large = build_module.remarks_on(plan, refs)
+    assert left.startswith("20 records are left out")
+    assert large.startswith("41 records count as one subject, made-0")

@@ -19,8 +19,9 @@ from biofm.shards.build import build
 from biofm.shards.configuration import BuildConfig, Fractions, Modalities
 from biofm.shards.index import read_index
 from biofm.shards.prepare import merge
-from biofm.shards.privacy import PrivacyError, pseudonym
+from biofm.shards.privacy import PrivacyError, check_private, pseudonym
 from biofm.shards.reader import DataConfig, WindowReader
+from biofm.shards.segments import segments
 from biofm.shards.verify import verify
 from biofm.signals import MISSING, Annotation, Preprocessing, Recording, Series, Signal
 
@@ -240,7 +241,7 @@ def test_one_modality_from_several_signals_is_one_stream() -> None:
 
 
 def test_what_a_header_says_of_a_person_stops_the_build(nights: Any) -> None:
-    with pytest.raises(PrivacyError, match=r"'stage:w' stands in the header.*mend the reader"):
+    with pytest.raises(PrivacyError, match=r"'stage w' stands in the header.*mend the reader"):
         nights(private=("Stage:W",))
 
 
@@ -269,7 +270,7 @@ def test_a_key_gives_names_that_nobody_can_trace_back_without_it(
     with pytest.raises(ValueError, match=r"absent cannot be read .*; make one with"):
         pseudonym("n1", tmp_path / "absent")
     key.write_bytes(bytes(range(1, 33)))
-    with pytest.raises(ValueError, match=r"holds another build: config\.pseudonym_key is '"):
+    with pytest.raises(ValueError, match=r"holds another build: .*config\.pseudonym_key is '"):
         nights(replace(CONFIG, pseudonym_key=key), people=2)
     (tmp_path / "weak").write_bytes(b"short")
     with pytest.raises(ValueError, match="5 bytes; at least 16"):
@@ -299,3 +300,18 @@ def test_an_accepted_leak_is_a_warning_and_another_one_a_failure(nights: Any) ->
         leaks = [f for f in verify([out]).folders[str(out)] if f.check == "leaks"]
         assert any(f.level == "FAILURE" for f in leaks) == failing
         assert any("as the published split" in f.message for f in leaks) != failing
+
+
+def test_a_name_that_holds_what_the_header_says_of_the_person_is_refused() -> None:
+    made = Recording("ward", "Jane_Doe-night1", "ward-7", private=("Jane Doe",))
+    with pytest.raises(PrivacyError, match=r"holds 'jane doe'.*--pseudonym_key"):
+        check_private(made, [])
+    check_private(replace(made, record="night1", subject="ward-Jane_Doe"), [])
+    check_private(replace(made, record="20240131", private=("2024",)), [])
+
+
+def test_a_label_that_is_no_number_is_a_bad_record() -> None:
+    signal = Signal("ppg", np.ones((1, 500), np.float32), 100.0, ("ppg",))
+    made = Recording("made", "r1", "s", (signal,), {"SBP": float("nan")})
+    with pytest.raises(RecordError, match=r"made r1: SBP says \(nan,\)"):
+        list(segments(made, "train", CONFIG))

@@ -86,6 +86,11 @@ def watch_late(recording: Recording) -> Recording:
     return replace(recording, series=(replace(series, times_s=series.times_s + 40),))
 
 
+def pulse_in_ms(recording: Recording) -> Recording:
+    ecg, ppg, acc = recording.signals
+    return replace(recording, signals=(ecg, replace(ppg, rate_hz=ppg.rate_hz / 1000), acc))
+
+
 def failures(change: Change) -> str:
     facts = [(f"r{i}", facts_of(change(person(i)), ROWS)) for i in range(3)]
     return "\n".join(failures_of(summary_of(facts)))
@@ -95,7 +100,7 @@ def test_what_is_right_passes_and_every_check_that_applies_is_made() -> None:
     facts = facts_of(person(0), ROWS)
     assert set(facts) == {
         *("ecg_size", "acc_level", "hr_level", "hr_ecg_ppg", "hr_reported", "hr_labelled"),
-        *("hr_label_lag", "beat_lag", "labels_outside", "flat", "clipped", "missing"),
+        *("hr_label_lag", "beat_lag", "lengths", "labels_outside", "flat", "clipped", "missing"),
     }
     for name, value in facts.items():
         assert CHECKS[name].low <= value <= CHECKS[name].high, (name, value)
@@ -116,6 +121,10 @@ def test_what_is_right_passes_and_every_check_that_applies_is_made() -> None:
         ),
         (labels_moved(1000, "hr"), "labelled time without any signal.*shifted in time"),
         (another_pulse, "ECG against PPG, bpm.*not of one heart"),
+        (
+            pulse_in_ms,
+            "longest of its waves against the shortest, times.*is 1e\\+03.*a unit of time",
+        ),
         (watch_late, "against the reported one, bpm.*not of one time"),
     ],
 )
@@ -130,7 +139,7 @@ def test_signals_that_tell_nothing_are_not_judged() -> None:
     gone = Signal("ppg", np.full((1, 5000), np.nan, np.float32), 100.0, ("ppg",))
     few = (Annotation(0.0, 8.0, "hr", 60.0),)
     facts = facts_of(Recording("made", "r", "made-r", (flat, gone), annotations=few), ROWS)
-    assert set(facts) == {"labels_outside", "flat", "clipped", "missing"}
+    assert set(facts) == {"lengths", "labels_outside", "flat", "clipped", "missing"}
 
 
 def test_labels_that_are_sparse_or_have_no_value_do_not_look_late() -> None:

@@ -361,3 +361,11 @@ def test_real_recordings_pass(tmp_path: Path) -> None:
     assert not report.failures
     # Two pairs of records in PTB-XL 1.0.3 are one signal.
     assert "00137 (train, ptbxl-8727), 00138 (train, ptbxl-8727)" in messages(report, "note")
+
+
+def test_a_simulated_record_is_not_the_real_one_of_its_name(made: Build) -> None:
+    real, simulated = made(plain(4), "real"), made(plain(4, first=50), "simulated")
+    path = simulated / "shards.json"
+    path.write_text(path.read_text().replace('"synthetic": false', '"synthetic": true'))
+    assert "shared between folders" in verify([real, made(plain(4, first=90), "other")]).text()
+    assert "shared between folders" not in verify([real, simulated]).text()
