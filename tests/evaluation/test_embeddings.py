@@ -136,6 +136,21 @@ def test_everything_that_decides_them_is_in_the_key(
         assert len(arrays(tmp_path)) == number
 
 
+def test_other_bytes_of_shards_or_index_are_other_content(
+    twin: tuple[Path, Path], tmp_path: Path
+) -> None:
+    reader = reading(twin[1])
+    (manifest,) = reader.manifests
+    shard, *others = manifest["shards"]
+    embed(made(), reader, tmp_path)
+    for number, changed in enumerate(
+        ({"shards": [shard | {"sha256": "0" * 64}, *others]}, {"index_sha256": "0" * 64}), 2
+    ):
+        reader.manifests = [manifest | changed]
+        embed(made(), reader, tmp_path)
+        assert len(arrays(tmp_path)) == number
+
+
 def test_windows_at_annotations_are_told_apart(tmp_path: Path) -> None:
     tree = simulate("continuous_pressure", tmp_path / "twin", records=2, progress=False)
     config = replace(shipped("continuous_pressure"), fractions=Fractions(1.0, 0.0, 0.0))
