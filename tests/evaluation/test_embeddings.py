@@ -143,9 +143,11 @@ def test_other_bytes_of_shards_or_index_are_other_content(
     (manifest,) = reader.manifests
     shard, *others = manifest["shards"]
     embed(made(), reader, tmp_path)
-    for number, changed in enumerate(
-        ({"shards": [shard | {"sha256": "0" * 64}, *others]}, {"index_sha256": "0" * 64}), 2
-    ):
+    changes: list[dict[str, Any]] = [
+        {"shards": [shard | {"sha256": "0" * 64}, *others]},
+        {"index_sha256": "0" * 64},
+    ]
+    for number, changed in enumerate(changes, 2):
         reader.manifests = [manifest | changed]
         embed(made(), reader, tmp_path)
         assert len(arrays(tmp_path)) == number
