@@ -13,8 +13,8 @@ LAUNCH := $(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_pr
 TEST_ENV := OMP_NUM_THREADS=1 MLFLOW_DISABLE_TELEMETRY=true
 ARGS ?=
 
-# All that need no argument: the probe is given shards and models, the signatures recordings.
-BENCHMARKS := $(filter-out benchmarks/probe.py benchmarks/signatures.py,$(wildcard benchmarks/*.py))
+# All that need no argument: the signatures are given recordings.
+BENCHMARKS := $(filter-out benchmarks/signatures.py,$(wildcard benchmarks/*.py))
 
 .PHONY: pretrain test lint layers bench clean help
 

@@ -19,7 +19,7 @@ import dataclasses
 import hashlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +65,45 @@ def embeddings(
             f"layers {list(layers)}: the encoder has {depth}, numbered from 0 or from −1"
         )
     chosen = [range(depth)[layer] for layer in layers] or [depth - 1]
-    terms = {"format": FORMAT, "model": model_digest(model), "layers": chosen, **_data(reader)}
+    device = next(model.parameters()).device
+    training = model.training
+    model.eval()
+    try:
+        return features(
+            {"model": model_digest(model), "layers": chosen},
+            lambda windows: pooled_layers(model.encoder, windows.to(device), chosen),
+            reader,
+            model.encoder.config.patch.modality,
+            len(chosen) * model.dim,
+            cache,
+            batch=batch,
+            progress=progress,
+        )
+    finally:
+        model.train(training)
+
+
+def features(
+    source: Mapping[str, Any],
+    compute: Callable[[Windows], Tensor],
+    reader: WindowReader,
+    modality: str,
+    width: int,
+    cache: Path,
+    *,
+    batch: int = 64,
+    progress: bool = True,
+) -> Embeddings:
+    """What `compute` makes of each window of a modality [N, width], computed once and kept in `cache`.
+
+    `source` says in plain values all that decides what `compute` does.
+    """
+    terms = {"format": FORMAT, **source, **_data(reader)}
     key = hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).hexdigest()
     array, about = cache / f"{key}.npy", cache / f"{key}.json"
-    if (found := _read(array, about, terms, (reader.windows, len(chosen) * model.dim))) is not None:
+    if (found := _read(array, about, terms, (reader.windows, width))) is not None:
         return found
-    made = _compute(model, reader, chosen, batch, progress)
+    made = _compute(compute, reader, modality, width, batch, progress)
     _write(made, array, about, terms, reader)
     return made
 
@@ -129,22 +162,19 @@ def _data(reader: WindowReader) -> dict[str, Any]:
 
 @torch.inference_mode()
 def _compute(
-    model: PretrainedModel, reader: WindowReader, layers: list[int], batch: int, progress: bool
+    compute: Callable[[Windows], Tensor],
+    reader: WindowReader,
+    modality: str,
+    width: int,
+    batch: int,
+    progress: bool,
 ) -> Embeddings:
-    training = model.training
-    model.eval()
-    device = next(model.parameters()).device
-    modality = model.encoder.config.patch.modality
-    made = np.empty((reader.windows, len(layers) * model.dim), np.float32)
-    try:
-        with tqdm(total=len(made), desc="embed", unit="window", disable=not progress) as bar:
-            for part in reader.evaluation_batches(micro_batch=batch, rank=0, ranks=1):
-                windows = next(w for w in part.streams.values() if w.modality == modality)
-                pooled_BD = pooled_layers(model.encoder, windows.to(device), layers)
-                made[part.positions.numpy()] = pooled_BD.float().cpu().numpy()
-                bar.update(len(part))
-    finally:
-        model.train(training)
+    made = np.empty((reader.windows, width), np.float32)
+    with tqdm(total=len(made), desc="embed", unit="window", disable=not progress) as bar:
+        for part in reader.evaluation_batches(micro_batch=batch, rank=0, ranks=1):
+            windows = next(w for w in part.streams.values() if w.modality == modality)
+            made[part.positions.numpy()] = compute(windows).float().cpu().numpy()
+            bar.update(len(part))
     return made
 
 
@@ -185,7 +215,7 @@ def _write(
         file.flush()
         digest = sha256(aside)
     told = {
-        "what": "mean-pooled embeddings [windows, width], float32, in the order of evaluation",
+        "what": "features [windows, width], float32, in the order of evaluation",
         "biofm": __version__,
         "title": [manifest["title"] for manifest in reader.manifests],
         "split": reader.split,
