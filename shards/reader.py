@@ -19,11 +19,11 @@ from typing import TypeVar
 import numpy as np
 import polars as pl
 import torch
-from numpy.typing import NDArray
 
-from ..signals import LEADS_12, MISSING, channel_id
+from ..signals import LEADS_12, channel_id
 from ..signals.windows import Batch, Windows
 from .buffers import BufferPool
+from .filling import Filler
 from .mapped import MappedShards, Member, ShardFolder
 from .order import EpochOrder, Integers
 from .places import AnchorTable, Placed, Table, WindowTable, inside
@@ -108,6 +108,12 @@ class Places:
 class WindowReader:
     """Windows of one split of one or several shard folders.
 
+    Samples come as int16 with scale and offset; what a recording has not, or not at that time, is
+    `MISSING`, and `Windows.physical()` gives float32 and where samples are missing. Where windows stand
+    at annotations, `anchors` has a row for each (row, onset_s, duration_s, code, value), which
+    `Batch.anchors` points into; one that begins where the first modality has no sample is left out,
+    and context before a recording's begin is missing.
+
     `windows` positions make an epoch. `views` adjacent windows are handed over end to end in a row
     (T = views · `window_samples`) and count as one position. `rows` chooses from the index, by whole
     recordings, where the split is not the one the shards were built with. Raises `ValueError` for an
@@ -150,7 +156,7 @@ class WindowReader:
         self.synthetic = any(bool(manifest["synthetic"]) for manifest in self.manifests)
         subjects = self.index["subject"]
         self._subjects_R = (subjects.rank("dense").to_numpy() - 1).astype(np.int64)
-        self._mapped = self._map(source_R, folders)
+        self._filler = Filler(self._map(source_R, folders), self._shard_R, self._record_R)
         self._order = self._plan(source_R)
 
     def _windows(self, lead: Segments, views: int) -> Table:
@@ -307,7 +313,7 @@ class WindowReader:
         for seg, pool in zip(self._streams, pools, strict=True):
             samples_BCT = pool.take()[: len(rows)]
             placed = self._on_grid_of(seg, places.placed)
-            self._fill(samples_BCT.numpy(), seg, placed)
+            self._filler.fill(samples_BCT.numpy(), seg, placed)
             if seg is self._streams[0]:
                 complete = self._table.complete(placed)
             else:
@@ -340,64 +346,6 @@ class WindowReader:
         first_N = (lead.begin_R[rows_N] + starts_N) / lead.rate_hz * seg.rate_hz
         lefts_N = np.ceil(lefts_N / lead.rate_hz * seg.rate_hz - 1e-6).astype(np.int64)
         return Placed(rows_N, np.rint(first_N).astype(np.int64) - seg.begin_R[rows_N], lefts_N)
-
-    def _fill(self, out_BCT: NDArray[np.int16], seg: Segments, placed: Placed) -> None:
-        """Copy every window from its shard. Plain Python numbers, because this loop is the cost."""
-        _, wanted, span = out_BCT.shape
-        mapped = self._mapped.samples
-        whole = tuple(range(wanted))
-        plain = [tuple(source) == whole for source in seg.sources]
-        rows = placed.rows_N
-        # By shard, then by place: each map is touched once, and memory is read upwards.
-        by_place = np.lexsort((seg.data_offset_R[rows], self._shard_R[rows]))
-        columns = (
-            by_place,
-            *(
-                column[by_place]
-                for column in (
-                    *placed,
-                    self._shard_R[rows],
-                    seg.data_offset_R[rows] // 2,
-                    seg.channels_R[rows],
-                    seg.samples_R[rows],
-                    seg.layout_R[rows],
-                )
-            ),
-        )
-        for at, row, start, left, shard, first, channels, samples, layout in zip(
-            *(column.tolist() for column in columns), strict=True
-        ):
-            if plain[layout] and start >= 0 and start + span <= samples and left >= span:
-                array_CT = mapped(shard)[first : first + channels * samples]
-                out_BCT[at] = array_CT.reshape(channels, samples)[:wanted, start : start + span]
-            else:
-                self._fill_piecewise(out_BCT[at], seg, row, start, left)
-
-    def _fill_piecewise(
-        self, out_CT: NDArray[np.int16], seg: Segments, row: int, start: int, left: int
-    ) -> None:
-        """A window over several segments, past an end of its recording, or with other channels."""
-        out_CT.fill(MISSING)
-        record = self._record_R[row]
-        first = int(seg.begin_R[row]) + start
-        last = first + min(out_CT.shape[1], left)
-        while row > 0 and self._record_R[row - 1] == record and seg.begin_R[row] > first:
-            row -= 1
-        while row < len(self._record_R) and self._record_R[row] == record:
-            begin, samples = int(seg.begin_R[row]), int(seg.samples_R[row])
-            if begin >= last:
-                break
-            low, high = max(first, begin), min(last, begin + samples)
-            if low < high:
-                source = seg.sources[seg.layout_R[row]]
-                has = source >= 0
-                channels, at = int(seg.channels_R[row]), int(seg.data_offset_R[row]) // 2
-                array_CT = self._mapped.samples(int(self._shard_R[row]))[
-                    at : at + channels * samples
-                ]
-                piece_CT = array_CT.reshape(channels, samples)[:, low - begin : high - begin]
-                out_CT[has, low - first : high - first] = piece_CT[source[has]]
-            row += 1
 
 
 def open_folder(where: str, config: DataConfig) -> ShardFolder:
