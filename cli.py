@@ -1,9 +1,9 @@
 """The `biofm` command: every verb is a typed function, and its docstring is the help.
 
 A function's parameters without a default are positional on the command line, up to the first
-sequence, which takes one or more words; all others are options. A parameter that is a config
-dataclass becomes `--config` and one option a field. A verb's module is imported only when the verb
-is called.
+sequence; all others are options. A sequence without a default takes one or more words. A parameter
+that is a config dataclass becomes `--config` and one option a field. A verb's module is imported only
+when the verb is called.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def call(function: Callable[..., object], name: str, words: Sequence[str]) -> ob
         if key in positional:
             usage.append(f"{key.upper()} ..." if _is_sequence(hints[key]) else key.upper())
         elif parameter.default is parameter.empty and not _is_config(hints[key]):
-            usage.append(f"--{key} {key.upper()}")
+            usage.append(f"--{key} {key.upper()}{' ...' if _is_sequence(hints[key]) else ''}")
     about = "\n\n".join(filter(None, (text.short_description, text.long_description)))
     parser = ConfigParser(name, " ".join([*usage, "[--OPTION VALUE ...]"]), description=about)
     for key, parameter in parameters.items():
@@ -160,7 +160,11 @@ def _add_option(parser: ConfigParser, parameter: inspect.Parameter, hint: Any, t
     if _is_config(hint):
         parser.add_config(hint)
     elif parameter.default is parameter.empty:
-        parser.add_argument(option, type=hint, required=True, help=text)
+        many = _is_sequence(hint)
+        element = typing.get_args(hint)[0] if many else hint
+        parser.add_argument(
+            option, type=element, nargs="+" if many else None, required=True, help=text
+        )
     elif parameter.default is False:
         parser.add_argument(option, action="store_true", help=text)
     else:

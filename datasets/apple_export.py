@@ -120,6 +120,7 @@ def read_export(path: Path) -> Export:
                     raise ValueError(f"no element begins within {MAX_ELEMENT_BYTES} bytes")
             parser.close()
         return handler.export()
+    # NotImplementedError: a compression or an encryption that zipfile does not have.
     except (OSError, EOFError, zipfile.BadZipFile, NotImplementedError) as error:
         raise RecordError(f"{path}: cannot be read ({error}); {_AGAIN}") from error
     except DefusedXmlException as error:

@@ -181,6 +181,7 @@ def _zips(path: Path) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return zipped_xml(archive.namelist()) is not None
+    # NotImplementedError: a compression or an encryption that zipfile does not have.
     except (OSError, zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError):
         return True
 

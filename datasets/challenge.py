@@ -20,7 +20,6 @@ import polars as pl
 
 from ..signals import Recording
 from .challenge_files import (
-    STATED,
     ChallengeRecord,
     codes_found,
     holds_headers,
@@ -90,16 +89,7 @@ class Challenge:
         made = read_challenge_record(ref.path)
         if dataset in REGAINED:
             _check_gain(made, ref.path)
-        return Recording(
-            dataset=dataset,
-            record=ref.record,
-            subject=ref.subject,
-            signals=(made.signal,),
-            labels=dict.fromkeys(made.codes, STATED),
-            age=made.age,
-            sex=made.sex,
-            private=made.private,
-        )
+        return made.recording(dataset, ref)
 
     def label_sets(self, roots: Sequence[Path]) -> dict[str, dict[str, list[str]]]:
         """The scored classes of both years, CPSC2018's nine, and every code in the headers found."""

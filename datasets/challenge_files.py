@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..signals import LEADS_12, Signal
+from ..signals import LEADS_12, Recording, Signal
 from .registry import RecordError, RecordRef
 from .subjects import age_years, sex_named
 from .wfdb16 import comment_fields, read_wfdb
@@ -37,6 +37,19 @@ class ChallengeRecord(NamedTuple):
     private: tuple[str, ...]
     gain: NDArray[np.float64]
     baseline: NDArray[np.float64]
+
+    def recording(self, dataset: str, ref: RecordRef) -> Recording:
+        """It as the recording that `ref` announced, its codes as labels."""
+        return Recording(
+            dataset=dataset,
+            record=ref.record,
+            subject=ref.subject,
+            signals=(self.signal,),
+            labels=dict.fromkeys(self.codes, STATED),
+            age=self.age,
+            sex=self.sex,
+            private=self.private,
+        )
 
 
 def read_challenge_record(path: Path) -> ChallengeRecord:

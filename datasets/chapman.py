@@ -101,17 +101,8 @@ class Chapman:
         """One record in mV: float32 from figshare's CSV, int16 from WFDB. Raises `RecordError`."""
         if ref.facts:
             return self._read_row(ref)
-        made = read_challenge_record(ref.path)
-        return Recording(
-            dataset=dataset_of(ref.path.name) or self.name,
-            record=ref.record,
-            subject=ref.subject,
-            signals=(made.signal,),
-            labels=dict.fromkeys(made.codes, STATED),
-            age=made.age,
-            sex=made.sex,
-            private=made.private,
-        )
+        dataset = dataset_of(ref.path.name) or self.name
+        return read_challenge_record(ref.path).recording(dataset, ref)
 
     def label_sets(self, roots: Sequence[Path]) -> dict[str, dict[str, list[str]]]:
         """Rhythms, their four groups and conditions, in acronyms and SNOMED CT; `all` codes found."""

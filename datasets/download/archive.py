@@ -8,6 +8,7 @@ holds is noted, so that a second run knows without the zip that nothing is missi
 from __future__ import annotations
 
 import contextlib
+import lzma
 import shutil
 import stat
 import zipfile
@@ -77,7 +78,8 @@ def unpack(entry: ZipArchive, job: Job) -> None:
                 nested = opened.enter_context(zipfile.ZipFile(inner))
                 members |= _checked(nested, inner, most_bytes)
             _unpack(job, members)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError) as error:
+    # LZMAError: damaged data. NotImplementedError: a compression that zipfile does not have.
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, EOFError) as error:
         raise DownloadError(
             f"{outer}: damaged ({error}); remove it and run the same command again"
         ) from error

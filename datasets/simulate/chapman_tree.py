@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-import xlsxwriter  # type: ignore[import-untyped]
+import xlsxwriter  # type: ignore[import-untyped] # it has no types
 
 from ...signals import LEADS_12
 from .conditions import CONDITIONS, Plan, State, plan_cohort

@@ -61,7 +61,7 @@ def test_no_threshold_is_better_and_none_as_good_is_higher(rule: str, seed: int)
     truth, score = example(seed)
     labels = np.maximum(truth.sum(axis=1), 1)
     weight = 1.0 / labels if rule == "max_g2" else np.ones(len(truth))
-    found = best_thresholds(truth, score, rule)  # type: ignore[arg-type]
+    found = best_thresholds(truth, score, rule)  # type: ignore[arg-type] # plain text for a Literal
     for k in range(3):
         candidates = np.unique(score[:, k])
         values = [criterion(rule, truth[:, k], score[:, k] >= t, weight) for t in candidates]

@@ -30,7 +30,7 @@ def exclusive(seed: int = 0, records: int = 4000) -> tuple[Ints, Floats]:
     return drawn, logits
 
 
-class GivenLogits(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class GivenLogits(ClassifierMixin, BaseEstimator):  # type: ignore[misc] # scikit-learn is untyped
     """A classifier whose inputs are its logits."""
 
     def fit(self, x: Floats, y: Bools) -> GivenLogits:

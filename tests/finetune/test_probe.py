@@ -55,7 +55,7 @@ def test_three_rows_with_intervals_and_paired_differences(
         str(folder / "one"),
         str(folder / "two"),
         "--shards",
-        f"[{folder / 'shards'}]",
+        str(folder / "shards"),
     ]
     words += ["--task", str(folder / "task.yaml"), "--out", str(folder / "out"), "--seeds", "1"]
     assert main([*words, "--cache", str(folder / "cache")]) == 0

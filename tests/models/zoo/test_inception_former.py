@@ -39,7 +39,7 @@ def test_stages_have_the_published_sizes_and_lengths() -> None:
     assert [f"{n / 1e3:.2f}" for n in counts[:2]] == ["35.07", "271.36"]
     assert [f"{n / 1e6:.2f}" for n in counts[2:]] == ["3.18", "8.41"]
     assert f"{parameters(model) / 1e6:.2f}" == "12.45"
-    kinds = [[type(block) for block in stage] for stage in model.stages]  # type: ignore[attr-defined]
+    kinds = [[type(block) for block in stage] for stage in model.stages]  # type: ignore[attr-defined] # stages are Modules to mypy
     conv, attention = ConvolutionBlock, AttentionBlock
     assert kinds == [[conv] * 2, [conv] * 4, [conv, attention] * 4, [attention] * 4]
 
