@@ -23,6 +23,14 @@ TASKS = CONFIGS / "tasks"
 
 Kind = Literal["multilabel", "multiclass", "regression"]
 
+Loss = Literal["bce", "cross_entropy", "balanced_cross_entropy", "mae"]
+
+LOSSES: dict[Kind, tuple[Loss, ...]] = {
+    "multilabel": ("bce",),
+    "multiclass": ("cross_entropy", "balanced_cross_entropy"),
+    "regression": ("mae",),
+}
+
 METRICS: dict[Kind, dict[str, str]] = {
     "multilabel": {
         "auroc": "ranking",
@@ -74,6 +82,11 @@ class Task:
     a recording where `anchor` is null."""
     metrics: tuple[str, ...]
     """Names of metrics for this kind, the one that choices are made by first."""
+    loss: Loss
+    """What trained models minimise: `bce` (multilabel), `cross_entropy` or `balanced_cross_entropy`, whose
+    classes weigh the same however rare (multiclass), `mae` in units of each quantity's spread (regression)."""
+    head: Literal["linear", "sequence"] = "linear"
+    """`sequence`: windows follow one another in time, and heads see those around them as well (sleep)."""
     classes: tuple[str, ...] | None = None
     """Which of the label set and in which order; null for all of them."""
     window_s: float = 10.0
@@ -114,6 +127,14 @@ class Task:
             raise ValueError(
                 "cross_validation: at least 3 groups (train, validation, test), and no folds beside "
                 f"them, not {self.cross_validation}"
+            )
+        if self.loss not in LOSSES[self.kind]:
+            raise ValueError(
+                f"loss: expected {' or '.join(LOSSES[self.kind])} for {self.kind}, found {self.loss}"
+            )
+        if self.head == "sequence" and self.anchor is None:
+            raise ValueError(
+                "head: a sequence is of annotations in time: name their kind in `anchor`"
             )
         if self.classes is not None and len(set(self.classes)) != max(1, len(self.classes)):
             raise ValueError(f"classes: name at least one, and each once, not {self.classes}")

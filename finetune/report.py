@@ -4,30 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from ..evaluation.comparison import Comparison
 from ..evaluation.figure import Figure
 from ..files import write_aside
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the table: what it is, its seeds, what it reached on validation, and its figures."""
-
-    name: str
-    seeds: int
-    validation: float
-    figures: dict[str, Figure]
 
 
 def table(
     title: str,
     about: Sequence[str],
-    rows: Sequence[Row],
-    differences: dict[str, dict[str, Figure]],
+    found: Comparison,
 ) -> str:
     """The result as Markdown; `about` are the lines above the table."""
+    rows, differences = found.rows, found.differences
     names = list(rows[0].figures)
     lines = [f"## {title}", "", *about, "- intervals: 95 %, bootstrap over test subjects", ""]
     lines.append(f"| features | seeds | validation | {' | '.join(names)} |")
@@ -52,8 +42,7 @@ def signed(difference: Figure) -> str:
 def write(
     out: Path,
     title: str,
-    rows: Sequence[Row],
-    differences: dict[str, dict[str, Figure]],
+    found: Comparison,
     text: str,
 ) -> None:
     """The table and every figure, each file at once or not at all."""
@@ -66,11 +55,11 @@ def write(
                 "validation": row.validation,
                 "figures": {name: vars(figure) for name, figure in row.figures.items()},
             }
-            for row in rows
+            for row in found.rows
         ],
         "differences": {
-            other: {name: vars(figure) for name, figure in found.items()}
-            for other, found in differences.items()
+            other: {name: vars(figure) for name, figure in figures.items()}
+            for other, figures in found.differences.items()
         },
     }
     with write_aside(out / "probe.json") as aside:

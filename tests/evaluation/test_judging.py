@@ -20,7 +20,8 @@ SUBJECTS = np.array([f"s{i // 3}" for i in range(N)])
 
 def task(kind: str, metrics: tuple[str, ...], threshold: str | None = None) -> Task:
     values: dict[str, Any] = {"title": "t", "datasets": ("ptbxl",), "label_set": "x", "kind": kind}
-    return Task(**values, metrics=metrics, threshold=threshold)  # type: ignore[arg-type] # plain text for a Literal
+    loss = {"multilabel": "bce", "multiclass": "cross_entropy", "regression": "mae"}[kind]
+    return Task(**values, metrics=metrics, threshold=threshold, loss=loss)  # type: ignore[arg-type] # plain text for a Literal
 
 
 def multilabel(noise: float = 1.0) -> tuple[np.ndarray[Any, Any], Judged]:

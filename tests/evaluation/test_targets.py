@@ -373,7 +373,11 @@ def test_two_quantities_of_one_beat_stand_in_one_row(twin: Twin) -> None:
 def test_a_recording_of_one_class_or_of_none_or_several(twin: Twin) -> None:
     tree, shards = twin("ptbxl")
     task = replace(
-        load_task("ptbxl_superdiagnostic"), kind="multiclass", metrics=("kappa",), threshold=None
+        load_task("ptbxl_superdiagnostic"),
+        kind="multiclass",
+        loss="cross_entropy",
+        metrics=("kappa",),
+        threshold=None,
     )
     found, _ = read(task, shards)
     classes, of_record = statements(tree, "superdiagnostic")
@@ -412,4 +416,9 @@ def test_what_does_not_fit_is_refused(twin: Twin) -> None:
         targets(task, reader)
     reader.manifests = [{"label_sets": {"all": {"a": ["x"], "b": ["x"]}}}]
     with pytest.raises(ValueError, match="a code of two classes"):
-        targets(replace(task, kind="multiclass", metrics=("kappa",), threshold=None), reader)
+        targets(
+            replace(
+                task, kind="multiclass", loss="cross_entropy", metrics=("kappa",), threshold=None
+            ),
+            reader,
+        )

@@ -46,6 +46,7 @@ RIGHT: dict[str, Any] = {
     "datasets": ["ptbxl"],
     "label_set": "all",
     "kind": "multilabel",
+    "loss": "bce",
     "metrics": ["auroc", "f1"],
     "threshold": "max_f1",
 }
@@ -118,6 +119,7 @@ def test_ones_own_file_is_read(tmp_path: Path) -> None:
         ({"windows_s": 3}, r"windows_s.*did you mean window_s"),
         ({"label_set": None}, "label_set"),
         ({"kind": "multi"}, "kind"),
+        ({"loss": "mae"}, "expected bce for multilabel, found mae"),
         ({"datasets": ["ptb"]}, "unknown 'ptb'; known: .*ptbxl"),
         ({"datasets": []}, "at least one source"),
         ({"metrics": ["auroc", "kappa"]}, "expected some of auroc, .*for multilabel.*found kappa"),

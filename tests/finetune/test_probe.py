@@ -25,6 +25,7 @@ datasets: [ptbxl]
 label_set: superdiagnostic
 kind: multilabel
 metrics: [auroc, f1]
+loss: bce
 threshold: max_f1
 least_subjects: 5
 """
