@@ -1,7 +1,8 @@
 """A trained model is a folder: `model.safetensors`, `config.json`, `README.md`. Save it, load it, embed with it.
 
 The folder carries its preprocessing (rate, filters, units, channels), so that `embed` on a raw recording
-does what training did.
+does what training did. `training.parquet` beside them says which recordings it learned from (made by
+`shards.contents`), so that nobody need judge it on these unknowingly.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -27,6 +29,7 @@ from .tokenizer import PatchConfig
 
 FORMAT = 1
 """Version of the folder's layout."""
+TRAINING = "training.parquet"
 
 
 class PretrainedModel(nn.Module):
@@ -122,8 +125,12 @@ def save_model(
     window_s: float,
     facts: dict[str, Any],
     card: str,
+    training: pl.DataFrame | None = None,
 ) -> None:
-    """Write the model folder at once, or not at all. `facts` are plain values kept in `config.json`."""
+    """Write the model folder at once, or not at all. `facts` are plain values kept in `config.json`.
+
+    `training` is what it learned from (`shards.contents.contents`); None where nobody knows.
+    """
     config = {
         "format": FORMAT,
         "encoder": dataclasses.asdict(encoder.config),
@@ -136,6 +143,17 @@ def save_model(
         save_file(weights, aside / "model.safetensors")
         (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n")
         (aside / "README.md").write_text(card)
+        if training is not None:
+            training.write_parquet(aside / TRAINING, compression_level=9)
+
+
+def training_contents(source: str | Path) -> pl.DataFrame | None:
+    """What a model learned from, as `save_model` was given it; None where its folder does not say.
+
+    Raises `FileNotFoundError` where there is no such model.
+    """
+    path = model_folder(source) / TRAINING
+    return pl.read_parquet(path) if path.is_file() else None
 
 
 def load_model(source: str | Path) -> PretrainedModel:
@@ -144,9 +162,7 @@ def load_model(source: str | Path) -> PretrainedModel:
     Raises `FileNotFoundError` where there is no such folder and the hub has none; `ValueError` where the
     folder's layout is newer than this version or the weights do not fit the config.
     """
-    folder = Path(source)
-    if not (folder / "config.json").is_file():
-        folder = download(str(source))
+    folder = model_folder(source)
     config = json.loads((folder / "config.json").read_text())
     if config.get("format") != FORMAT:
         raise ValueError(
@@ -181,6 +197,12 @@ def load_model(source: str | Path) -> PretrainedModel:
     return model.eval()
 
 
+def model_folder(source: str | Path) -> Path:
+    """Where a model lies, fetched first where it is named by its hub id. Raises `FileNotFoundError`."""
+    folder = Path(source)
+    return folder if (folder / "config.json").is_file() else download(str(source))
+
+
 def download(name: str) -> Path:
     """A model folder from the Hugging Face hub, by `owner/name`."""
     from huggingface_hub import snapshot_download
@@ -189,7 +211,7 @@ def download(name: str) -> Path:
     try:
         return Path(
             snapshot_download(
-                name, allow_patterns=["config.json", "model.safetensors", "README.md"]
+                name, allow_patterns=["config.json", "model.safetensors", "README.md", TRAINING]
             )
         )
     except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
