@@ -21,12 +21,15 @@ from ..files import sync
 
 @dataclasses.dataclass
 class Progress:
-    """Where a run stands; a few numbers are the whole state besides weights and optimizer."""
+    """Where a run stands; a few numbers are the whole state besides weights and optimizer.
+
+    `best` is the lowest yet of the number that decides which model is kept, reached at `best_step`.
+    """
 
     epoch: int = 0
     step_in_epoch: int = 0
     step: int = 0
-    best_loss: float = float("inf")
+    best: float = float("inf")
     best_step: int = 0
     mlflow_run: str | None = None
 

@@ -35,8 +35,7 @@ from .tracking import Tracker
 
 @dataclass
 class Training:
-    """All that a run is made of. `write_model` writes the encoder's folder with the facts it is given;
-    `draw` makes the pictures of a validation and returns their files."""
+    """All that a run is made of; `engine.Parts` says what the functions are."""
 
     accelerator: Accelerator
     objective: nn.Module
@@ -48,6 +47,7 @@ class Training:
     meter: Meter
     write_model: Callable[[Path, dict[str, Any]], None]
     draw: Callable[[Progress], list[Path]]
+    judge: Callable[[], tuple[dict[str, float], float]] | None
 
 
 def fit(training: Training, progress: Progress, resume_from: Path | None) -> Progress:
@@ -149,25 +149,33 @@ def step(
         loss = loss + part.detach() / accelerator.num_processes
     norm = accelerator.clip_grad_norm_(model.parameters(), t.optim.clip_norm)
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group.get("lr_scale", 1.0)
     optimizer.step()
     optimizer.zero_grad()
     return loss, norm, stop.agreed(agreed[1])
 
 
 def make_optimizer(objective: nn.Module, optim: OptimConfig) -> torch.optim.AdamW:
-    """AdamW whose decay spares biases, norms, learned tokens and embeddings."""
-    decay: list[nn.Parameter] = []
-    spared: list[nn.Parameter] = []
-    for name, parameter in objective.named_parameters():
-        matrix = parameter.ndim >= 2 and not name.endswith("_embedding")
-        (decay if matrix else spared).append(parameter)
-    groups = [
-        {"params": decay, "weight_decay": optim.weight_decay},
-        {"params": spared, "weight_decay": 0.0},
-    ]
+    """AdamW whose decay spares biases, norms, learned tokens and embeddings.
+
+    An objective may divide its parameters into groups with learning rates of their own:
+    `parameter_groups()` gives (names of parameters, factor on the learning rate).
+    """
+    divided = getattr(objective, "parameter_groups", None)
+    parameters = {n: p for n, p in objective.named_parameters() if p.requires_grad}
+    groups = []
+    for names, scale in divided() if divided else [(list(parameters), 1.0)]:
+        for decays in (True, False):
+            chosen = [parameters[n] for n in names if _decays(n, parameters[n]) is decays]
+            if chosen:
+                decay = optim.weight_decay if decays else 0.0
+                groups.append({"params": chosen, "weight_decay": decay, "lr_scale": scale})
     fused = next(objective.parameters()).is_cuda
     return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=fused)
+
+
+def _decays(name: str, parameter: nn.Parameter) -> bool:
+    return parameter.ndim >= 2 and not name.endswith("_embedding")
 
 
 def learning_rate(step: int, steps: int, steps_per_epoch: int, optim: OptimConfig) -> float:
@@ -238,20 +246,21 @@ def validation_loss(t: Training, model: nn.Module) -> float:
 def validate(t: Training, model: nn.Module, progress: Progress, bar: Any) -> None:
     """Measure, keep the best model, draw."""
     loss = validation_loss(t, model)
-    better = loss < progress.best_loss
+    figures, value = ({}, loss) if t.judge is None else t.judge()
+    better = value < progress.best
     if better:
-        progress.best_loss, progress.best_step = loss, progress.step
+        progress.best, progress.best_step = value, progress.step
     if t.tracker is not None:
-        t.tracker.log(progress.step, {"validation_loss": loss})
+        figures = {"validation_loss": loss, **figures}
+        t.tracker.log(progress.step, figures)
         t.tracker.flush()
         if better:
-            t.write_model(t.run.out / "best", {"validation_loss": loss, "step": progress.step})
+            t.write_model(t.run.out / "best", {**figures, "step": progress.step})
         if progress.epoch == t.optim.epochs or progress.epoch == t.run.validate_every:
             for picture in t.draw(progress):
                 t.tracker.picture(picture)
-        bar.write(
-            f"epoch {progress.epoch}/{t.optim.epochs}: validation loss {loss:.4f}{' (best)' if better else ''}"
-        )
+        told = ", ".join(f"{k.replace('_', ' ')} {v:.4f}" for k, v in figures.items())
+        bar.write(f"epoch {progress.epoch}/{t.optim.epochs}: {told}{' (best)' if better else ''}")
     t.accelerator.wait_for_everyone()
     t.meter.restart()
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from accelerate import Accelerator
 
 from ..files import write_aside
@@ -20,41 +18,26 @@ from .configuration import PretrainConfig
 from .figures import draw_curve, draw_reconstruction
 from .objectives.mae import MAE
 from .provenance import Provenance
-from .throughput import Meter
 from .tracking import Tracker, read_metrics
 
 
-def describe(
-    accelerator: Accelerator,
+def about(
     config: PretrainConfig,
     train: WindowReader,
     validation: WindowReader,
     objective: MAE,
     origin: Provenance,
-    meter: Meter,
-) -> None:
-    """Say what was chosen, and why."""
-    device = accelerator.device
-    why = "a GPU is there" if device.type == "cuda" else "no GPU was found"
-    precision = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
-    steps = train.steps_per_epoch(config.optim.global_batch)
-    micro = config.optim.micro(accelerator.num_processes)
+) -> list[str]:
+    """What is trained on what, in lines for people; first what must stand beside every figure."""
     parameters = sum(p.numel() for p in objective.parameters())
     encoder = sum(p.numel() for p in objective.encoder.parameters())
-    lines = [
-        f"device     {device} ({why}), {precision}, {accelerator.num_processes} process(es), "
-        f"{torch.get_num_threads()} thread(s) each",
+    return [
+        *origin.notices,
         f"data       {origin.title}: {train.windows} training windows of {config.data.window_s:g} s at "
         f"{train.rate_hz:g} Hz, {validation.windows} for validation",
         f"model      {type(objective).__name__}, {parameters / 1e6:.2f} M parameters, "
-        f"{encoder / 1e6:.2f} M of them the encoder; {meter.flops_per_window / 1e9:.2f} GFLOP a training window",
-        f"steps      {config.optim.epochs} epochs of {steps} steps, {config.optim.global_batch} windows each "
-        f"(micro-batch {micro}); the last {train.dropped_windows(config.optim.global_batch)} windows of an epoch "
-        "fill no batch and are left out",
-        f"run        {config.run.out}; seed {config.run.seed}; checkpoint every {config.run.checkpoint_every} steps",
-        f"to stop    Ctrl-C, or kill -TERM {os.getpid()}: it saves and leaves; the same command goes on",
+        f"{encoder / 1e6:.2f} M of them the encoder",
     ]
-    print("\n".join([*origin.notices, *lines]), flush=True)
 
 
 def report_baselines(
@@ -117,10 +100,10 @@ def tell_results(config: PretrainConfig, progress: Progress) -> None:
     """Where everything lies, and how to open it."""
     out, known = config.run.out, stored_baselines(config.run.out)
     print(
-        f"done       {progress.step} steps; best validation loss {progress.best_loss:.4f} at step {progress.best_step}"
+        f"done       {progress.step} steps; best validation loss {progress.best:.4f} at step {progress.best_step}"
     )
     for name, value in known.items():
-        print(f"           {progress.best_loss / value:.2f} of {name} ({value:.4f})")
+        print(f"           {progress.best / value:.2f} of {name} ({value:.4f})")
     print(f"model      {out / 'best'}   (biofm.load_model)")
     print(f"pictures   {out / 'figures'}")
     if config.run.tracking:
