@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "shards verify": (".shards.commands:verify", "prove that shards are whole and leak nothing"),
     "shards inspect": (".shards.commands:inspect", "show what a shard folder holds"),
     "probe": (".finetune.probe:probe", "judge a frozen encoder on a task by a linear head"),
+    "finetune": (".finetune.finetune_run:finetune", "train a model for tasks"),
     "embed": (".embedding:embed", "embed recordings with a trained encoder"),
 }
 """Verb → (module:function, one line for `biofm --help`)."""

@@ -63,7 +63,7 @@ def fit_probe(kind: Kind, classes: int, head: Head, train: Part, validation: Par
     best: Probe | None = None
     for penalty in (RIDGE_ALPHA if ridge else LOGISTIC_C).tolist():
         predict = (_ridge if ridge else _logistic)(kind, classes, penalty, x, train.values)
-        score = _goodness(kind, validation.values, predict(x_validation))
+        score = goodness(kind, validation.values, predict(x_validation))
         if best is None or score > best.validation:
             best = Probe(_scaled(scaler, predict), penalty, score)
     if best is None or not np.isfinite(best.validation):
@@ -115,7 +115,8 @@ def _ridge(kind: Kind, classes: int, alpha: float, x: Floats, values: NDArray[An
     return lambda z: np.stack([np.asarray(model.predict(z)) for model in models], axis=1)
 
 
-def _goodness(kind: Kind, values: NDArray[Any], scores_NK: Floats) -> float:
+def goodness(kind: Kind, values: NDArray[Any], scores_NK: Floats) -> float:
+    """What choices are made by, higher is better (`fit_probe` says what it is); NaN where nothing can tell."""
     if kind == "multilabel":
         usable = values.any(axis=0) & ~values.all(axis=0)
         return (

@@ -61,7 +61,7 @@ class Truth:
     """What is true of a split, the rounds after one another: one row for each thing that is judged.
 
     `values` are bool [N, K] (multilabel), int64 [N] (multiclass) or float64 [N, K] (regression; NaN is
-    not stated). `facts` has dataset, age, sex and onset_s; `round` says which round a row is of.
+    not stated). `facts` has dataset, age, sex, device, site and onset_s; `round` says which round a row is of.
     """
 
     values: NDArray[Any]
@@ -90,6 +90,11 @@ def _round(task: Task, shards: Sequence[str], number: int, only: pl.Expr | None)
         )
         for split in SPLITS
     }
+    return round_of(task, readers)
+
+
+def round_of(task: Task, readers: dict[str, WindowReader]) -> Round:
+    """A task on readers that `task_reader` made, for it or for a task of the same windows."""
     truth = {split: targets(task, reader) for split, reader in readers.items()}
     return Round(readers, truth, whole=task.anchor is None)
 

@@ -61,10 +61,18 @@ class Block(nn.Module):
         hidden = int(dim * mlp_ratio)
         self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim))
 
-    def forward(self, x_BLD: Tensor, attend_BL: Tensor | None = None) -> Tensor:
-        """[B, L, D] → [B, L, D]."""
-        x_BLD = x_BLD + self.attention(self.norm_1(x_BLD), attend_BL)
-        out: Tensor = x_BLD + self.mlp(self.norm_2(x_BLD))
+    def forward(
+        self, x_BLD: Tensor, attend_BL: Tensor | None = None, weight_B2: Tensor | None = None
+    ) -> Tensor:
+        """[B, L, D] → [B, L, D]; `weight_B2` are factors on the two branches of each row."""
+        attention_BLD = self.attention(self.norm_1(x_BLD), attend_BL)
+        if weight_B2 is not None:
+            attention_BLD = attention_BLD * weight_B2[:, 0, None, None]
+        x_BLD = x_BLD + attention_BLD
+        mlp_BLD = self.mlp(self.norm_2(x_BLD))
+        if weight_B2 is not None:
+            mlp_BLD = mlp_BLD * weight_B2[:, 1, None, None]
+        out: Tensor = x_BLD + mlp_BLD
         return out
 
 
@@ -77,12 +85,13 @@ class Blocks(nn.Module):
         self.norm = nn.LayerNorm(dim)
         self.apply(initialise)
 
-    def forward(self, x_BLD: Tensor, attend_BL: Tensor | None = None) -> Tensor:
-        """[B, L, D] → [B, L, D], normalised."""
+    def forward(
+        self, x_BLD: Tensor, attend_BL: Tensor | None = None, normed: bool = True
+    ) -> Tensor:
+        """[B, L, D] → [B, L, D], with the final norm where `normed`."""
         for block in self.blocks:
             x_BLD = block(x_BLD, attend_BL)
-        out: Tensor = self.norm(x_BLD)
-        return out
+        return self.norm(x_BLD) if normed else x_BLD
 
 
 def initialise(module: nn.Module) -> None:

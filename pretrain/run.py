@@ -75,7 +75,11 @@ def make_parts(
         training,
         validation,
         about(config, training, validation, objective, origin),
-        {"synthetic": str(origin.synthetic).lower(), "objective": type(objective).__name__},
+        {
+            "stage": "pretrain",
+            "synthetic": str(origin.synthetic).lower(),
+            "objective": type(objective).__name__,
+        },
         tokens_per_window(objective, training, accelerator),
         write_model,
         draw,

@@ -87,14 +87,16 @@ class _Mlflow:
                 return
             except MlflowException:
                 pass  # the store was moved or emptied: a fresh run takes over
-        experiment = self.client.get_experiment_by_name("pretrain")
+        experiment = self.client.get_experiment_by_name(tags["stage"])
         if experiment is None:
             artifacts = None
             if uri.startswith("sqlite:///"):
                 artifacts = (
                     (Path(uri.removeprefix("sqlite:///")).parent / "mlartifacts").resolve().as_uri()
                 )
-            experiment_id = self.client.create_experiment("pretrain", artifact_location=artifacts)
+            experiment_id = self.client.create_experiment(
+                tags["stage"], artifact_location=artifacts
+            )
         else:
             experiment_id = experiment.experiment_id
         self.run_id = self.client.create_run(experiment_id, run_name=name).info.run_id

@@ -78,3 +78,17 @@ class Batch:
             subjects=self.subjects.to(device, non_blocking=True),
             anchors=None if self.anchors is None else self.anchors.to(device, non_blocking=True),
         )
+
+
+def crop(windows: Windows, start_s: float | Tensor, length_s: float) -> Windows:
+    """A stretch of each window; `start_s` is one time for all rows, or one for each [B].
+
+    The caller sees to it that it lies inside the window.
+    """
+    B, C, _ = windows.samples.shape
+    length = round(length_s * windows.rate_hz)
+    start_B = torch.as_tensor(start_s, dtype=torch.float64, device=windows.samples.device)
+    first_B = (start_B * windows.rate_hz).round().long().expand(B)
+    index_BT = first_B[:, None] + torch.arange(length, device=first_B.device)
+    samples = windows.samples.gather(2, index_BT[:, None].expand(B, C, length))
+    return replace(windows, samples=samples)

@@ -100,9 +100,11 @@ class AttentionBlock(Block):
         super().__init__(width, HEADS, MLP_RATIO)
         self.apply(initialise)
 
-    def forward(self, x_BKN: Tensor, attend_BL: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x_BKN: Tensor, attend_BN: Tensor | None = None, weight_B2: Tensor | None = None
+    ) -> Tensor:
         """[B, K, N] → [B, K, N]."""
-        return super().forward(x_BKN.transpose(1, 2), attend_BL).transpose(1, 2)
+        return super().forward(x_BKN.transpose(1, 2), attend_BN, weight_B2).transpose(1, 2)
 
 
 class InceptionFormer(Classifier):

@@ -1,0 +1,151 @@
+"""Supervised learning of one task or several of the same windows, as an objective of the training loop.
+
+The loss of a window is the mean over the classes of a task, and of the tasks that say something about it. Crops
+and skipped blocks are drawn from (seed, epoch, position), as everything random is.
+
+Shape suffixes: B batch, K classes or quantities, M blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..evaluation.targets import Targets
+from ..evaluation.tasks import Task
+from ..models.task_model import HeadConfig, TaskModel
+from ..pretrain.objectives.base import Outcome
+from ..signals.randomness import uniform
+from ..signals.windows import Batch
+
+
+@dataclass
+class Learned:
+    """One task's truth on one device: `values` by place, and `place` by row of the index or anchor."""
+
+    task: Task
+    values: Tensor
+    place: Tensor
+
+    @classmethod
+    def of(cls, task: Task, truth: Targets, device: torch.device) -> Learned:
+        """The truth of a split."""
+        values = torch.from_numpy(truth.values).to(device)
+        return cls(
+            task,
+            values if task.kind == "multiclass" else values.float(),
+            torch.from_numpy(truth.place).to(device),
+        )
+
+    def of_batch(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(values [B] or [B, K], whether there is a truth [B])."""
+        place_B = self.place[batch.rows if batch.anchors is None else batch.anchors]
+        return self.values[place_B.clamp_min(0)], place_B >= 0
+
+
+class Supervised(nn.Module):
+    """A task model and the truth it learns from; in evaluation mode the validation's truth.
+
+    `balance` are the weights of a task's classes, None for tasks whose loss does not weigh them.
+    """
+
+    def __init__(
+        self,
+        model: TaskModel,
+        train: Sequence[Learned],
+        validation: Sequence[Learned],
+        balance: Sequence[Tensor | None],
+        layer_decay: float,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.truths = {True: train, False: validation}
+        self.balance = balance
+        self.layer_decay = layer_decay
+
+    def forward(self, batch: Batch) -> Outcome:
+        """Sum of the losses of all windows and tasks that have a truth, and their number."""
+        draws_BM2 = None
+        M, inputs = self.model.backbone.draws, self.model.inputs
+        streams = batch.streams
+        if inputs.crop_s is not None and inputs.crop_s < inputs.window_s:
+            room_s = inputs.window_s - inputs.crop_s
+            start_B = self._draw(batch, "crop", 1)[:, 0] if self.training else 0.5
+            streams = dict(self.model.cropped(streams, start_B * room_s))
+        if self.training and M:
+            draws_BM2 = self._draw(batch, "depth", 2 * M).view(-1, M, 2)
+        sums, counts = [], []
+        outputs = self.model(streams, draws_BM2)
+        for learned, head, output_BK, weight in zip(
+            self.truths[self.training], self.model.heads, outputs, self.balance, strict=True
+        ):
+            truth, known_B = learned.of_batch(batch)
+            loss_B = loss_of(learned.task, head, output_BK.float(), truth, weight)
+            sums.append((loss_B * known_B).sum())
+            counts.append(known_B.sum())
+        return Outcome(torch.stack(sums).sum(), torch.stack(counts).sum().float())
+
+    @torch.no_grad()
+    def count(self, batch: Batch) -> Tensor:
+        """The number of windows and tasks that `forward` will sum over."""
+        truths = self.truths[self.training]
+        return torch.stack([one.of_batch(batch)[1].sum() for one in truths]).sum().float()
+
+    def parameter_groups(self) -> Iterator[tuple[list[str], float]]:
+        """Layer-wise decay (Bao et al., ICLR 2022): the stage s of S learns at decay^(S + 1 − s) of the rate
+        of the heads."""
+        names = {id(p): n for n, p in self.named_parameters()}
+        stages = list(self.model.backbone.stages())
+        for number, stage in enumerate(stages):
+            found = [names.pop(id(p)) for p in stage.parameters()]
+            yield found, self.layer_decay ** (len(stages) - number)
+        yield list(names.values()), 1.0
+
+    @staticmethod
+    def _draw(batch: Batch, purpose: str, numbers: int) -> Tensor:
+        return uniform(batch.seed, batch.epoch, batch.positions, purpose, numbers)
+
+
+def loss_of(
+    task: Task, head: HeadConfig, output_BK: Tensor, truth: Tensor, weight_K: Tensor | None
+) -> Tensor:
+    """Loss of each window [B], whatever stands where there is no truth."""
+    if task.kind == "multilabel":
+        each_BK = F.binary_cross_entropy_with_logits(output_BK, truth, reduction="none")
+        return each_BK.mean(dim=1)
+    if task.kind == "multiclass":
+        return F.cross_entropy(output_BK, truth, weight=weight_K, reduction="none")
+    stated_BK = truth.isfinite()
+    wanted_BK = (truth - truth.new_tensor(head.mean)) / truth.new_tensor(head.spread)
+    error_BK = (output_BK - wanted_BK.nan_to_num()).abs() * stated_BK
+    return error_BK.sum(dim=1) / stated_BK.sum(dim=1).clamp_min(1)
+
+
+def head_for(name: str, task: Task, truth: Targets) -> HeadConfig:
+    """The head of a task; a quantity's scale is that of its training windows."""
+    if task.kind != "regression":
+        return HeadConfig(name, task.kind, truth.classes)
+    mean, spread = np.nanmean(truth.values, axis=0), np.nanstd(truth.values, axis=0)
+    return HeadConfig(
+        name,
+        task.kind,
+        truth.classes,
+        tuple(mean.tolist()),
+        tuple(np.where(spread > 0, spread, 1.0).tolist()),
+    )
+
+
+def balance_of(task: Task, truth: Targets, device: torch.device) -> Tensor | None:
+    """Weights under which every class counts the same, 1 on average over the windows; absent classes 0."""
+    if task.loss != "balanced_cross_entropy":
+        return None
+    count: Any = np.bincount(truth.values, minlength=len(truth.classes))
+    there = count > 0
+    weight = np.where(there, len(truth) / (there.sum() * np.maximum(count, 1)), 0.0)
+    return torch.from_numpy(weight).float().to(device)

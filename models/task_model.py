@@ -1,0 +1,180 @@
+"""A model for tasks: a backbone with one linear head a task, and the folder it is kept in.
+
+A head says what it answers: its classes, or the quantities and their units of spread. Windows may be longer than
+what the backbone was trained on: it then sees crops of `crop_s`, and their answers are averaged.
+
+Shape suffixes: B batch, D features, K classes or quantities, M blocks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ..files import folder_aside
+from ..signals import Preprocessing
+from ..signals.windows import Windows, crop
+from .backbones import Backbone, make_backbone
+
+FORMAT = 1
+"""Version of the folder's layout."""
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """What one head answers."""
+
+    task: str
+    """Name of the task."""
+    kind: Literal["multilabel", "multiclass", "regression"]
+    """Several classes may be true, one is, or numbers are estimated."""
+    classes: tuple[str, ...]
+    """Classes or quantities, in the order of the outputs."""
+    mean: tuple[float, ...] = ()
+    """Of quantities, their mean in training, which the head's 0 stands for."""
+    spread: tuple[float, ...] = ()
+    """Of quantities, their deviation in training, which the head's 1 stands for."""
+
+    def answers(self, outputs_BK: Tensor) -> Tensor:
+        """Outputs → probabilities, or estimates in the quantities' units [B, K]."""
+        if self.kind == "multilabel":
+            return outputs_BK.sigmoid()
+        if self.kind == "multiclass":
+            return outputs_BK.softmax(dim=1)
+        return outputs_BK * outputs_BK.new_tensor(self.spread) + outputs_BK.new_tensor(self.mean)
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """What windows a task model reads."""
+
+    channels: Mapping[str, tuple[str, ...]]
+    """Modality → its channels by name."""
+    window_s: float
+    """Length of a window in seconds."""
+    preprocessing: Mapping[str, Preprocessing]
+    """Modality → how its signals were prepared."""
+    crop_s: float | None = None
+    """What the backbone sees at once, in seconds; null for the whole window."""
+
+    def starts_s(self) -> list[float]:
+        """Where the crops of a window begin: one after the other, the last one at the window's end."""
+        if self.crop_s is None or self.crop_s >= self.window_s:
+            return [0.0]
+        last_s = self.window_s - self.crop_s
+        inner = range(int(last_s / self.crop_s) + 1)
+        return sorted({*(n * self.crop_s for n in inner), last_s})
+
+
+class TaskModel(nn.Module):
+    """Backbone and heads."""
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        heads: Sequence[HeadConfig],
+        inputs: InputConfig,
+        facts: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.heads = tuple(heads)
+        self.inputs = inputs
+        self.facts = facts or {}
+        self.outputs = nn.ModuleList(nn.Linear(backbone.dim, len(h.classes)) for h in heads)
+        for layer in self.outputs:
+            assert isinstance(layer, nn.Linear)
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+
+    def forward(
+        self, streams: Mapping[str, Windows], draws_BM2: Tensor | None = None
+    ) -> list[Tensor]:
+        """Outputs of each head [B, K], before sigmoid, softmax or units."""
+        features_BD = self.backbone(streams, draws_BM2)
+        return [head(features_BD) for head in self.outputs]
+
+    @torch.no_grad()
+    def answers(self, streams: Mapping[str, Windows]) -> list[Tensor]:
+        """What each head says of whole windows [B, K]: the mean over their crops."""
+        sums: list[Tensor] = []
+        starts = self.inputs.starts_s()
+        for start_s in starts:
+            outputs = self(self.cropped(streams, start_s))
+            said = [h.answers(o.float()) for h, o in zip(self.heads, outputs, strict=True)]
+            sums = [a + b for a, b in zip(sums, said, strict=True)] if sums else said
+        return [one / len(starts) for one in sums]
+
+    def cropped(
+        self, streams: Mapping[str, Windows], start_s: float | Tensor
+    ) -> Mapping[str, Windows]:
+        """The stretch of `crop_s` that begins at `start_s` (one for all rows, or [B])."""
+        if self.inputs.crop_s is None or self.inputs.crop_s >= self.inputs.window_s:
+            return streams
+        return {k: crop(w, start_s, self.inputs.crop_s) for k, w in streams.items()}
+
+
+def save_task_model(folder: Path, model: TaskModel, card: str) -> None:
+    """Write the model folder at once, or not at all."""
+    config = {
+        "format": FORMAT,
+        "kind": "task",
+        "backbone": model.backbone.described(),
+        "heads": [dataclasses.asdict(head) for head in model.heads],
+        "inputs": dataclasses.asdict(model.inputs),
+        "facts": model.facts,
+    }
+    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    with folder_aside(folder) as aside:
+        save_file(weights, aside / "model.safetensors")
+        (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+        (aside / "README.md").write_text(card)
+
+
+def load_task_model(folder: Path) -> TaskModel:
+    """A task model from its folder.
+
+    Raises `FileNotFoundError` where there is none, `ValueError` for another kind of model, a newer layout,
+    or weights that do not fit the config.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no model folder {folder} (config.json is missing): a fine-tuned model is in <run folder>/best"
+        )
+    config = json.loads(path.read_text())
+    if config.get("kind") != "task" or config.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} is no task model of layout {FORMAT}: an encoder becomes one by `biofm finetune`"
+        )
+    heads = [
+        HeadConfig(h["task"], h["kind"], tuple(h["classes"]), tuple(h["mean"]), tuple(h["spread"]))
+        for h in config["heads"]
+    ]
+    inputs = config["inputs"]
+    model = TaskModel(
+        make_backbone(config["backbone"]),
+        heads,
+        InputConfig(
+            {m: tuple(c) for m, c in inputs["channels"].items()},
+            inputs["window_s"],
+            {m: Preprocessing(**p) for m, p in inputs["preprocessing"].items()},
+            inputs["crop_s"],
+        ),
+        config["facts"],
+    )
+    try:
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, RuntimeError) as error:
+        raise ValueError(
+            f"{folder}/model.safetensors does not fit its config.json ({error}): get the folder again"
+        ) from error
+    return model.eval()
