@@ -39,7 +39,7 @@ class ChallengeRecord(NamedTuple):
     baseline: NDArray[np.float64]
 
     def recording(self, dataset: str, ref: RecordRef) -> Recording:
-        """It as the recording that `ref` announced, its codes as labels."""
+        """It as the recording that `ref` announced, its codes as labels; its source is the site."""
         return Recording(
             dataset=dataset,
             record=ref.record,
@@ -49,6 +49,7 @@ class ChallengeRecord(NamedTuple):
             age=self.age,
             sex=self.sex,
             private=self.private,
+            site=dataset,
         )
 
 

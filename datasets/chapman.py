@@ -144,6 +144,7 @@ class Chapman:
             sex=sex,
             # MUSE_<date>_<time>_<number>: six digits alone would be found by chance.
             private=(file_name, "_".join(file_name.split("_")[1:3])),
+            site=self.name,
         )
 
 

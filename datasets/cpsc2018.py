@@ -98,6 +98,7 @@ class CPSC2018:
             age=age,
             sex=sex,
             private=private,
+            site=self.name,
         )
 
     def label_sets(self, roots: Sequence[Path]) -> dict[str, dict[str, list[str]]]:

@@ -6,7 +6,8 @@
 - Folds are the official `strat_fold` (1–8 train, 9 validation, 10 test; 9 and 10 were checked by
   hand).
 - An age of 300 in the table means above 89 and becomes 90.
-- Names, reports, sites and recording dates are not read.
+- `device` is the model of the recorder, `site` the place, by its number: `ptbxl-site-0`.
+- Names, reports and recording dates are not read.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Records: TypeAlias = Literal["records500", "records100"]
 FILE_COLUMN: dict[Records, str] = {"records500": "filename_hr", "records100": "filename_lr"}
 """Folder of the signals → the table's column with their paths; the first one there is preferred."""
 
-_COLUMNS = ("ecg_id", "patient_id", "age", "sex", "scp_codes", "strat_fold")
+_COLUMNS = ("ecg_id", "patient_id", "age", "sex", "device", "site", "scp_codes", "strat_fold")
 _SEX = {"0": "male", "1": "female"}
 _LONGEST_CODES = 10_000
 
@@ -102,6 +103,8 @@ class PTBXL:
             sex=sex,
             fold=ref.fold,
             private=record.private,
+            device=ref.facts["device"],
+            site=ref.facts["site"],
         )
 
     def label_sets(self, roots: Sequence[Path]) -> dict[str, dict[str, list[str]]]:
@@ -131,18 +134,24 @@ class PTBXL:
                 "the signals too"
             )
         table = _read_csv(folder / TABLE, [*_COLUMNS, FILE_COLUMN[records]])
-        for ecg_id, patient, age, sex, codes, fold, file in table.iter_rows():
+        for ecg_id, patient, age, sex, device, site, codes, fold, file in table.iter_rows():
             try:
                 record = f"{int(ecg_id):05d}"
                 subject = f"ptbxl-{_whole(patient)}"
                 path = folder / _inside(file)
                 number = _whole(fold)
+                facts: dict[str, Any] = {
+                    "scp_codes": codes,
+                    "age": age,
+                    "sex": sex,
+                    "device": " ".join(device.split()) or None,
+                    "site": f"{self.name}-site-{_whole(site)}" if site else None,
+                }
             except ValueError as error:
                 raise ValueError(
                     f"{folder / TABLE}, ecg_id {ecg_id!r}: {error}; get the table again from "
                     "the source"
                 ) from error
-            facts: dict[str, Any] = {"scp_codes": codes, "age": age, "sex": sex}
             yield RecordRef(record, subject, path, number, facts)
 
 

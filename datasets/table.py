@@ -100,6 +100,8 @@ class Table:
             sex=ref.facts["sex"],
             fold=ref.fold,
             private=private,
+            device=ref.facts["device"],
+            site=ref.facts["site"],
         )
 
     def label_sets(self, roots: Sequence[Path]) -> dict[str, dict[str, list[str]]]:

@@ -260,6 +260,10 @@ class Description:
     """Column that says male or female (or m, f, or what `sexes` says)."""
     sexes: dict[str, str] = field(default_factory=dict)
     """What the column `sex` writes → male or female."""
+    device: str | None = None
+    """Column with the model of the device; no serial number."""
+    site: str | None = None
+    """Column that says where it was recorded, by a number or a short name."""
     row: str | None = None
     """Column with the recording's place in a file of many: counted from 0, or its id in `row_ids`."""
     join: TableJoin | None = None
@@ -323,7 +327,7 @@ def placeholders(pattern: str) -> list[str]:
 
 def columns_of(description: Description) -> list[str]:
     """Every column of the tables that the description needs."""
-    single = ("record", "subject", "fold", "age", "sex", "row")
+    single = ("record", "subject", "fold", "age", "sex", "device", "site", "row")
     said: list[str | None] = [getattr(description, name) for name in single]
     named = [name for name in said if name is not None]
     if description.record is None:

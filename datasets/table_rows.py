@@ -137,18 +137,22 @@ def references(by: Described) -> Iterator[RecordRef]:
         rows.optional(says.fold, _fold, pl.Int64),
         rows.optional(says.age, age_years, pl.Float64),
         rows.optional(says.sex, _sex_from(says.sexes), pl.String),
+        rows.texts(says.device),
+        rows.texts(says.site),
         rows.texts(says.row),
         zip(*(_files(rows, pattern) for pattern in says.paths), strict=True),
         _labels(rows),
         strict=True,
     )
-    for record, subject, fold, age, sex, row, files, labels in columns:
+    for record, subject, fold, age, sex, device, site, row, files, labels in columns:
         facts = {
             "described": by.sha256,
             "files": files,
             "row": row,
             "age": age,
             "sex": sex,
+            "device": device or None,
+            "site": f"{says.name}-site-{site}" if site else None,
             "labels": labels,
         }
         # A made-up subject cannot meet a real one: those come from cells that are not empty.

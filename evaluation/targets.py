@@ -36,8 +36,9 @@ class Targets:
     (regression; NaN is not stated). `windows` are their numbers in the reader's order of evaluation, so
     that `embeddings[windows]` are theirs, and for annotations the rows of `reader.anchors`. `rows` are
     rows of `reader.index`. A recording of several windows has several rows here: `records` says which
-    belong together (`<dataset>/<record>`). `facts` has dataset, age (years), sex and onset_s (of the
-    annotation; null without). `left_out` counts the windows without a truth.
+    belong together (`<dataset>/<record>`). `facts` has dataset, age (years), sex, device, site and
+    onset_s (of the annotation; null without). `place` says for each row of the index (for annotations, of the anchors)
+    where in `values` its truth is, −1 without one. `left_out` counts the windows without a truth.
     """
 
     values: NDArray[Any]
@@ -48,7 +49,7 @@ class Targets:
     records: NDArray[np.str_]
     facts: pl.DataFrame
     left_out: int
-    _place: NDArray[np.int64]
+    place: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.windows)
@@ -65,7 +66,7 @@ class Targets:
         Also for training, where windows over whole recordings stand elsewhere in each epoch.
         """
         key = batch.rows if batch.anchors is None else batch.anchors
-        places_B: NDArray[np.int64] = self._place[key.cpu().numpy()]
+        places_B: NDArray[np.int64] = self.place[key.cpu().numpy()]
         return places_B
 
 
@@ -107,9 +108,11 @@ def targets(task: Task, reader: WindowReader) -> Targets:
         rows=rows_N,
         subjects=of_N["subject"].to_numpy().astype(np.str_),
         records=of_N.select(_recording())["recording"].to_numpy().astype(np.str_),
-        facts=of_N.select("dataset", "age", "sex", onset_s=pl.lit(onsets, pl.Float64)),
+        facts=of_N.select(
+            "dataset", "age", "sex", "device", "site", onset_s=pl.lit(onsets, pl.Float64)
+        ),
         left_out=len(rows_W) - len(windows_N),
-        _place=place,
+        place=place,
     )
 
 

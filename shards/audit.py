@@ -24,7 +24,7 @@ from .quality import Physiology, physiology
 
 _SAID_TWICE = (
     *("key", "dataset", "record", "subject", "split", "fold", "segment", "start_s", "duration_s"),
-    *("age", "sex", "annotations", "signature"),
+    *("age", "sex", "device", "site", "annotations", "signature"),
 )
 """What the index and a sample's JSON both say."""
 

@@ -11,6 +11,8 @@ import polars as pl
 INDEX = "index.parquet"
 MANIFEST = "shards.json"
 SPLITS = ("train", "validation", "test")
+ADDED = ("device", "site")
+"""Columns that older shards of the same format lack: they are read as null."""
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "shard": pl.String,  # file name of the tar: <dataset>-<split>-00000.tar
@@ -25,6 +27,8 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "duration_s": pl.Float64,
     "age": pl.Float64,
     "sex": pl.String,
+    "device": pl.String,  # its model; null in shards built before there was the column, as is `site`
+    "site": pl.String,  # unique across datasets
     "labels": pl.List(pl.Struct({"code": pl.String, "value": pl.Float64})),
     "annotations": pl.List(  # those that reach into the segment, in the recording's own time
         pl.Struct(
@@ -79,9 +83,14 @@ def read_index(folder: Path, without: Collection[str] = ()) -> pl.DataFrame:
             f"{folder} is not a finished shard folder ({INDEX} is missing); "
             "build it with `biofm shards build`, or run the interrupted build again"
         )
-    if not without:
-        return pl.read_parquet(path)
-    return pl.scan_parquet(path).drop(without, strict=False).collect()
+    index = pl.scan_parquet(path).drop(without, strict=False)
+    known = index.collect_schema().names()
+    added = [name for name in ADDED if name not in (*known, *without)]
+    if not added:
+        return index.collect()
+    after = known.index("sex") + 1 if "sex" in known else len(known)
+    nulls = [pl.lit(None, SCHEMA[name]).alias(name) for name in added]
+    return index.select(*known[:after], *nulls, *known[after:]).collect()
 
 
 def annotations_of(index: pl.DataFrame) -> pl.DataFrame:

@@ -77,6 +77,8 @@ def segments(recording: Recording, split: str, config: BuildConfig) -> Iterator[
             "duration_s": until_s - first_s,
             "age": recording.age,
             "sex": recording.sex,
+            "device": recording.device,
+            "site": recording.site,
             "labels": [{"code": c, "value": float(v)} for c, v in sorted(recording.labels.items())],
             "annotations": noted.between(first_s, last_s),
             "missing": sum(int((a == MISSING).sum()) for a in arrays) / sum(a.size for a in arrays),

@@ -119,9 +119,10 @@ class Recording:
     `subject` is unique across datasets (`ptbxl-11275`): splits and leakage checks compare it as it
     is. `series` are its unevenly sampled signals. `labels` maps a source's own codes to a value
     (PTB-XL: likelihood 0–100; other classes: 100; a measured quantity: its number). `age` is in
-    years; 90 stands for every age above 89. Names, birth dates and recording dates are never kept:
-    `private` holds those that the files do show, so that the build can prove that they are not in
-    its output.
+    years; 90 stands for every age above 89. `device` is a model of device, never the number of one;
+    `site` is where it was recorded, as the source calls it, unique across datasets and no name of a
+    subject (`ptbxl-site-2`). Names, birth dates and recording dates are never kept: `private` holds
+    those that the files do show, so that the build can prove that they are not in its output.
     """
 
     dataset: str
@@ -135,6 +136,8 @@ class Recording:
     fold: int | None = None
     series: tuple[Series, ...] = ()
     private: tuple[str, ...] = field(default=(), repr=False)
+    device: str | None = None
+    site: str | None = None
 
     def signal(self, modality: str) -> Signal:
         """The only signal of `modality`. Raises `KeyError` when there is none or more than one."""

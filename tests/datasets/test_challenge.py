@@ -184,6 +184,7 @@ def test_copies_in_the_twin_are_those_of_the_other_twins(
             assert (first.dataset, first.record) == (copy.dataset, copy.record)
             assert first.subject == with_patients[copy.record].subject
             assert (first.age, first.sex) == (copy.age, copy.sex)
+            assert copy.site == name
 
 
 def test_ptbxl_patients_need_its_table(twin: Path, tmp_path: Path) -> None:

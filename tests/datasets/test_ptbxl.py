@@ -27,9 +27,9 @@ ABQRS,abnormal QRS,,1.0,,,
 SR,sinus rhythm,,,1.0,,
 """
 ROWS = {
-    9: ("18792.0", "55.0", "0", "{'NORM': 100.0, 'SR': 0.0}", "10"),
-    8: ("11275.0", "300.0", "1", "{'IMI': 35.0, 'ABQRS': 0.0, 'SR': 0.0}", "9"),
-    21837: ("11275.0", "", "", "{}", "9"),
+    9: ("18792.0", "55.0", "0", "2.0,AT-6 C", "{'NORM': 100.0, 'SR': 0.0}", "10"),
+    8: ("11275.0", "300.0", "1", "0.0,CS-12   E", "{'IMI': 35.0, 'ABQRS': 0.0, 'SR': 0.0}", "9"),
+    21837: ("11275.0", "", "", ",", "{}", "9"),
 }
 
 
@@ -52,15 +52,17 @@ def write_tree(
     """The rows of ROWS named by `ecg_ids`, with signals at the given rates."""
     root.mkdir(parents=True, exist_ok=True)
     (root / "scp_statements.csv").write_text(STATEMENTS)
-    lines = ["ecg_id,patient_id,age,sex,report,scp_codes,strat_fold,filename_lr,filename_hr"]
+    lines = [
+        "ecg_id,patient_id,age,sex,site,device,report,scp_codes,strat_fold,filename_lr,filename_hr"
+    ]
     for ecg_id in ecg_ids:
-        patient, age, sex, codes, fold = ROWS[ecg_id]
+        patient, age, sex, place, codes, fold = ROWS[ecg_id]
         low, high = (
             f"records{rate}/{ecg_id // 1000:02d}000/{ecg_id:05d}_{end}"
             for rate, end in ((100, "lr"), (500, "hr"))
         )
         lines.append(
-            f'{ecg_id},{patient},{age},{sex},"Herr Maier, geb. 1940","{codes}",{fold},{low},{high}'
+            f'{ecg_id},{patient},{age},{sex},{place},"Herr Maier, geb. 1940","{codes}",{fold},{low},{high}'
         )
         for rate_hz, file in ((100, low), (500, high)):
             if rate_hz in rates_hz:
@@ -106,6 +108,7 @@ def test_a_real_record_at_both_rates() -> None:
         assert recording.subject == "ptbxl-11275"
         assert recording.labels == {"IMI": 35.0, "ABQRS": 0.0, "SR": 0.0}
         assert (recording.age, recording.sex, recording.fold) == (48.0, "male", 9)
+        assert (recording.device, recording.site) == ("CS-12 E", "ptbxl-site-0")
         signal = recording.signal("ecg")
         assert (signal.rate_hz, signal.duration_s) == (rate_hz, 10.0)
         lead_i, lead_ii, lead_iii = signal.select(("I", "II", "III")).physical()
@@ -121,10 +124,12 @@ def test_facts_of_a_record(tmp_path: Path) -> None:
     assert recording.subject == "ptbxl-11275"
     assert recording.age == 90.0  # 300 in the table
     assert recording.sex == "female"
+    assert (recording.device, recording.site) == ("CS-12 E", "ptbxl-site-0")
     assert recording.fold == 9
     assert recording.labels == {"IMI": 35.0, "ABQRS": 0.0, "SR": 0.0}
     empty = PTBXL().read(refs["21837"])
     assert (empty.age, empty.sex, empty.labels) == (None, None, {})
+    assert (empty.device, empty.site) == (None, None)
 
 
 def test_names_and_reports_are_not_kept(tmp_path: Path) -> None:

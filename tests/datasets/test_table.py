@@ -296,6 +296,8 @@ def test_columns_become_facts_and_labels(tmp_path: Path) -> None:
         "who": ["7", None, "7"],
         "years": ["300", "", "4.5"],
         "man": [True, False, None],
+        "recorder": ["AT-6 C", None, ""],
+        "ward": [3, None, 12],
         "fold": [1, 2, 10],
         "AF": [True, False, None],
         "dx": ["MI; LVH", "", "MI"],
@@ -306,6 +308,8 @@ def test_columns_become_facts_and_labels(tmp_path: Path) -> None:
         "age": "years",
         "sex": "man",
         "sexes": {True: "male", False: "female"},
+        "device": "recorder",
+        "site": "ward",
         "fold": "fold",
         "labels": [
             {"set": "rhythm", "flags": ["AF"]},
@@ -323,6 +327,11 @@ def test_columns_become_facts_and_labels(tmp_path: Path) -> None:
         (90.0, "male"),
         (None, "female"),
         (4.5, None),
+    ]
+    assert [(r.facts["device"], r.facts["site"]) for r in refs] == [
+        ("AT-6 C", "mine-site-3"),
+        (None, None),
+        (None, "mine-site-12"),
     ]
     assert [r.facts["labels"] for r in refs] == [
         {"AF": 100, "MI": 100, "LVH": 100, "sbp": 120.5},

@@ -160,6 +160,13 @@ def test_whose_a_window_is_and_what_is_known_of_them(twin: Twin) -> None:
             None if truth[record]["age"] is None else min(truth[record]["age"], 90)
         )
     assert set(found.facts["dataset"]) == {"ptbxl"}
+    table = pl.read_csv(tree / "ptbxl_database.csv")
+    sites = {
+        f"ptbxl/{ecg_id:05d}": f"ptbxl-site-{site:.0f}"
+        for ecg_id, site in table.select("ecg_id", "site").iter_rows()
+    }
+    assert found.facts["site"].to_list() == [sites[record] for record in found.records]
+    assert set(found.facts["device"]) == set(table["device"])
     assert found.facts["onset_s"].null_count() == len(found)
     assert (reader.rows_in_order()[found.windows] == found.rows).all()
 
