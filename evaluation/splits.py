@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import polars as pl
+import yaml
 
 from ..shards.index import SPLITS
 from ..shards.reader import WindowReader, open_folder, split_rows
-from .tasks import Task
+from .tasks import Task, load_task
 
 
 def task_reader(
@@ -58,6 +60,37 @@ def task_reader(
     if only is not None:
         rows &= only
     return WindowReader(config, split, seed=seed, rows=rows)
+
+
+def round_subjects(task: Task, shards: Sequence[str], round: int = 0) -> dict[str, list[str]]:
+    """Split → whose windows it holds, by name. Raises what `task_reader` raises."""
+    return {
+        split: task_reader(task, shards, split, round=round)
+        .index["subject"]
+        .unique()
+        .sort()
+        .to_list()
+        for split in SPLITS
+    }
+
+
+def print_subjects(task: str, *, shards: list[Path], round: int = 0) -> None:
+    """Print whom a task tests on and chooses on, as the lines of a config that pretrains without them.
+
+    Put the lines below `data:` of the pretraining config; the shards it trains on must name people alike.
+
+    Args:
+        task: a shipped task, such as ptbxl_superdiagnostic, or one's own YAML file.
+        shards: shard folders of the task's data set.
+        round: which round of the task's cross-validation, counted from 0.
+    """
+    wanted = load_task(task)
+    subjects = round_subjects(wanted, [str(folder) for folder in shards], round)
+    counts = ", ".join(f"{split} {len(names)}" for split, names in subjects.items())
+    of = f", round {round} of {wanted.cross_validation}" if wanted.cross_validation else ""
+    print(f"# {wanted.title}{of}; subjects: {counts}")
+    left_out = sorted({*subjects["validation"], *subjects["test"]})
+    print(yaml.safe_dump({"exclude_subjects": left_out}, allow_unicode=True), end="")
 
 
 def _rows(task: Task, split: str, round: int, everything: pl.DataFrame) -> pl.Expr:

@@ -10,13 +10,16 @@ above (0.9893 on lead II alone). Of all 2.1 million pairs of different recording
 patient included, the highest reach 0.952, 0.926 and 0.925; of 2,000 synthetic ones, 0.953. The
 candidates miss 1 of 400 crops.
 
+Of compact fingerprints (lead II and V2, coarser) the highest different pair among the same 2.1 million
+reaches 0.947; the same copies of 192 of the records correlate at 0.9877 and above, and all are found.
+
 Shapes: N recordings, C leads, T time, L lags, P pairs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +62,23 @@ def find_duplicates(fingerprints: Sequence[bytes]) -> list[Duplicate]:
             if common:
                 found += _between(fingerprints, members, others, common)
     return sorted(found, key=lambda pair: (pair.first, pair.second))
+
+
+def find_copies(of: Sequence[bytes], among: Sequence[bytes]) -> list[Duplicate]:
+    """All pairs of one fingerprint of `of` (`first`) and one of `among` (`second`) that are copies.
+
+    Both compact, or neither.
+    """
+    both, split = [*of, *among], len(of)
+    others = [(leads, members + split) for leads, members in _by_leads(among)]
+    found: list[Duplicate] = []
+    for leads, members in _by_leads(of):
+        for other_leads, there in others:
+            common = [lead for lead in leads if lead in other_leads]
+            if common:
+                found += _between(both, members, there, common)
+    pairs = [replace(pair, second=pair.second - split) for pair in found]
+    return sorted(pairs, key=lambda pair: (pair.first, pair.second))
 
 
 def correlation(a_PCT: NDArray[np.float32], b_PCT: NDArray[np.float32]) -> NDArray[np.float64]:

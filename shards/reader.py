@@ -10,7 +10,7 @@ Shape suffixes: N windows asked for, R rows of the index, B rows of a batch, C c
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,6 +60,9 @@ class DataConfig:
     """How many shards are shuffled together; 0 for all. Addresses need 1 or more (cache size)."""
     cache: str = "data/cache"
     """Folder for shards fetched from addresses."""
+    exclude_subjects: tuple[str, ...] = ()
+    """Subjects left out of every split, by their names in the index: those whom an encoder is to be judged
+    on without having seen them."""
 
     def __post_init__(self) -> None:
         if isinstance(self.shards, str):
@@ -112,7 +115,7 @@ class WindowReader:
     `MISSING`, and `Windows.physical()` gives float32 and where samples are missing. Where windows stand
     at annotations, `anchors` has a row for each (row, onset_s, duration_s, code, value), which
     `Batch.anchors` points into; one that begins where the first modality has no sample is left out,
-    and context before a recording's begin is missing.
+    and context before a recording's begin is missing. `source_R` says which of `folders` a row is of.
 
     `windows` positions make an epoch. `views` adjacent windows are handed over end to end in a row
     (T = views · `window_samples`) and count as one position. `rows` chooses from the index, by whole
@@ -132,6 +135,9 @@ class WindowReader:
         self.config, self.split, self.seed = config, split, seed
         lead = next(iter(config.channels))
         folders = [open_folder(where, config) for where in config.shards]
+        if config.exclude_subjects:
+            kept = kept_subjects(config.exclude_subjects, folders)
+            rows = kept & (pl.col("split") == split if rows is None else rows)
         indexes = [split_rows(folder, split, lead, rows) for folder in folders]
         index = pl.concat([part.with_columns(source=pl.lit(i)) for i, part in enumerate(indexes)])
         source_R = index["source"].to_numpy()
@@ -151,6 +157,7 @@ class WindowReader:
         self._table = self._windows(self._streams[0], views)
         self.anchors = self._table.anchors if isinstance(self._table, AnchorTable) else None
         self.windows = self._table.windows
+        self.folders, self.source_R = folders, source_R
         self.manifests = [folder.manifest for folder in folders]
         self.held = [modalities_of(part) for part in indexes]
         self.synthetic = any(bool(manifest["synthetic"]) for manifest in self.manifests)
@@ -355,6 +362,19 @@ def open_folder(where: str, config: DataConfig) -> ShardFolder:
             where, Path(config.cache), config.shuffle_shards, annotations=config.anchor is not None
         )
     return ShardFolder(Path(where), annotations=config.anchor is not None)
+
+
+def kept_subjects(excluded: Sequence[str], folders: Sequence[ShardFolder]) -> pl.Expr:
+    """The rows of all others. Raises `ValueError` for a subject that no folder has: a name mistyped."""
+    there = {subject for folder in folders for subject in folder.index["subject"].unique()}
+    if unknown := [subject for subject in excluded if subject not in there]:
+        raise ValueError(
+            f"exclude_subjects: nobody is called {', '.join(unknown[:5])}"
+            f"{f' or {len(unknown) - 5} more' if len(unknown) > 5 else ''} in "
+            f"{', '.join(folder.name for folder in folders)}: name subjects as the index does, such as "
+            f"{min(there)}"
+        )
+    return ~pl.col("subject").is_in(list(excluded))
 
 
 def split_rows(

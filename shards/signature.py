@@ -29,6 +29,10 @@ LONGEST_S = 30.0
 SHORTEST_S = 4.0
 """Less is too little to tell two hearts apart: such recordings have none."""
 
+COMPACT_LEADS = ("II", "V2")
+COARSER = 4
+"""A compact fingerprint has these leads alone, in steps so many times as large."""
+
 # The band that diagnostic filters (0.05 to 0.67 Hz, 40 Hz) leave alone.
 _BAND_HZ = (2.0, 15.0)
 # A crop through a beat makes a transient of the filter: both ends are left away.
@@ -130,6 +134,17 @@ def _gain(old: int, new: int, rate_hz: float) -> NDArray[np.float32]:
         low, high = ((edge_hz / frequency) ** 6 for edge_hz in _BAND_HZ)
         gain: NDArray[np.floating] = new / old / (1 + low) / (1 + 1 / high)
     return gain.astype(np.float32)
+
+
+def compact(fingerprint: bytes) -> bytes:
+    """A third of the bytes (330 for 10 s, in a compressed Parquet file), to be kept in numbers.
+
+    A recording with none of `COMPACT_LEADS` keeps the first it has.
+    """
+    waves = unpack(fingerprint)
+    leads = [lead for lead in COMPACT_LEADS if lead in waves] or [next(iter(waves))]
+    small = [np.rint(waves[lead] / COARSER).astype(np.int8).tobytes() for lead in leads]
+    return bytes([sum(1 << LEADS.index(lead) for lead in leads)]) + b"".join(small)
 
 
 def unpack(fingerprint: bytes) -> dict[str, NDArray[np.int8]]:

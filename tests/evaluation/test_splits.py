@@ -8,13 +8,15 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import yaml
 
 from biofm.datasets.simulate import simulate
-from biofm.evaluation.splits import deal, task_reader
+from biofm.evaluation.splits import deal, print_subjects, round_subjects, task_reader
 from biofm.evaluation.tasks import Task, load_task
 from biofm.shards.build import build
 from biofm.shards.configuration import Folds, shipped
 from biofm.shards.index import SPLITS, read_index
+from biofm.shards.reader import DataConfig, WindowReader
 
 TASK = load_task("ptbxl_superdiagnostic")
 
@@ -90,6 +92,27 @@ def test_excluded_subjects_are_nowhere(cross_validation: int, shards: Path) -> N
     found = set().union(*(subjects(task, shards, split) for split in SPLITS))
     assert one not in found
     assert other in found
+
+
+def test_the_subjects_of_a_round_can_be_left_out_of_pretraining(
+    shards: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = replace(TASK, cross_validation=4)
+    found = round_subjects(task, [str(shards)], 2)
+    assert {split: set(names) for split, names in found.items()} == {
+        split: subjects(task, shards, split, 2) for split in SPLITS
+    }
+    assert all(names == sorted(names) for names in found.values())
+    print_subjects("ptbxl_superdiagnostic", shards=[shards])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    fixed = round_subjects(TASK, [str(shards)])
+    assert printed == {"exclude_subjects": sorted({*fixed["validation"], *fixed["test"]})}
+    # What is printed for one round is a config that never reads them, in any split.
+    data = DataConfig((str(shards),), exclude_subjects=(*found["validation"], *found["test"]))
+    for split in SPLITS:
+        left = set(WindowReader(data, split, seed=0).index["subject"])
+        assert left
+        assert left <= set(found["train"])
 
 
 def test_fewer_recordings_can_be_asked_for(shards: Path) -> None:

@@ -461,6 +461,27 @@ def test_facts_about_the_data(tmp_path: Path) -> None:
     assert len(set(batch.subjects.tolist())) == len(set(records)) == 14
 
 
+def test_subjects_can_be_left_out_of_every_split(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "toy", varied())
+    everybody = [f"toy-{one.record}" for one in varied()]
+    gone = tuple(everybody[1:4])
+    reader = WindowReader(config(folder, exclude_subjects=gone), "train", seed=0)
+    assert reader.index["subject"].unique(maintain_order=True).to_list() == [
+        everybody[0],
+        *everybody[4:],
+    ]
+    chosen = pl.col("split") == "train"
+    named = WindowReader(config(folder, exclude_subjects=gone), "some", seed=0, rows=chosen)
+    assert named.index.equals(reader.index)
+    others = [one for one in varied() if f"toy-{one.record}" not in gone]
+    apart = WindowReader(config(write_folder(tmp_path / "apart", others)), "train", seed=0)
+    assert reader.windows == apart.windows
+    with pytest.raises(
+        ValueError, match=r"exclude_subjects: nobody is called nobody in .*toy: name"
+    ):
+        WindowReader(config(folder, exclude_subjects=(gone[0], "nobody")), "train", seed=0)
+
+
 def test_impossible_requests_say_what_to_do(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "toy", varied())
     with pytest.raises(ValueError, match=r"'test' is empty.*train 23.*Name one of these"):

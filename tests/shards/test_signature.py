@@ -17,8 +17,17 @@ from biofm.datasets.ptbxl import PTBXL
 from biofm.datasets.simulate import simulate
 from biofm.datasets.wfdb16 import read_wfdb
 from biofm.shards import duplicates
-from biofm.shards.duplicates import OVERLAP, SAME, correlation, find_duplicates
-from biofm.shards.signature import LEADS, RATE_HZ, band_passed, fingerprint, signature, unpack
+from biofm.shards.duplicates import OVERLAP, SAME, correlation, find_copies, find_duplicates
+from biofm.shards.signature import (
+    COARSER,
+    LEADS,
+    RATE_HZ,
+    band_passed,
+    compact,
+    fingerprint,
+    signature,
+    unpack,
+)
 from biofm.signals import LEADS_12, Preprocessing, Signal, preprocess, quantize
 
 
@@ -123,6 +132,37 @@ def test_copies_are_found_and_nothing_else(
     twins = {(p.first, p.second) for p in find_duplicates([one for one in prints if one])}
     unexpected = {(p.first % count, p.second % count) for p in found if p.second != p.first + count}
     assert {tuple(sorted(pair)) for pair in unexpected} <= twins
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_compact_fingerprints_find_the_same_copies(
+    originals: list[Signal], change: Callable[[Signal], Signal]
+) -> None:
+    prints = [compact(one) for o in originals if (one := fingerprint([o]))]
+    copies = [compact(one) for o in originals[20:40] if (one := fingerprint([change(o)]))]
+    assert len(copies) == 20
+    # The search between two lists is that within both, but for pairs within one.
+    both = {(p.first, p.second) for p in find_duplicates([*copies, *prints])}
+    across = {(i, j - 20) for i, j in both if i < 20 <= j}
+    found = {(p.first, p.second) for p in find_copies(copies, prints)}
+    assert found == across
+    assert {(i, i + 20) for i in range(20)} <= found
+    twins = {(p.first, p.second) for p in find_duplicates(prints)}
+    assert {tuple(sorted((i + 20, j))) for i, j in found if j != i + 20} <= twins
+
+
+def test_a_compact_fingerprint_has_two_leads_or_the_first_there_is(
+    originals: list[Signal],
+) -> None:
+    whole = fingerprint([originals[0]])
+    assert whole
+    waves = unpack(compact(whole))
+    assert tuple(waves) == ("II", "V2")
+    for lead, wave in waves.items():
+        assert np.abs(COARSER * wave.astype(int) - unpack(whole)[lead]).max() <= COARSER / 2
+    single = fingerprint([originals[0].select(("I", "V5"))])
+    assert single
+    assert tuple(unpack(compact(single))) == ("I",)
 
 
 def test_search_equals_comparing_every_pair(originals: list[Signal]) -> None:
