@@ -194,16 +194,10 @@ def pooled_layers(encoder: ViTEncoder, windows: Windows, layers: Sequence[int]) 
         for hook in hooks:
             hook.remove()
     if inner:
-        # The mean over what is there, as the encoder itself takes it.
         there_BGN = encoder.tokenizer.patches(windows).present_BCN
         if encoder.tokenizer.joint:
             there_BGN = there_BGN.any(dim=1, keepdim=True)
-        weight = there_BGN.float()[..., None]
-        for layer, tokens_BLD in seen.items():
-            normed_BLD = encoder.blocks.norm(tokens_BLD)
-            kept_BGND = encoder.without_separators(normed_BLD, there_BGN.shape[1])
-            total = (kept_BGND * weight).sum(dim=(1, 2))
-            pooled[layer] = total / weight.sum(dim=(1, 2)).clamp_min(1)
+        pooled |= {layer: encoder.pool(tokens, there_BGN) for layer, tokens in seen.items()}
     return torch.cat([pooled[layer] for layer in layers], dim=1)
 
 

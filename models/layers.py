@@ -86,11 +86,19 @@ class Blocks(nn.Module):
         self.apply(initialise)
 
     def forward(
-        self, x_BLD: Tensor, attend_BL: Tensor | None = None, normed: bool = True
+        self,
+        x_BLD: Tensor,
+        attend_BL: Tensor | None = None,
+        weight_BM2: Tensor | None = None,
+        *,
+        normed: bool = True,
     ) -> Tensor:
-        """[B, L, D] → [B, L, D], with the final norm where `normed`."""
-        for block in self.blocks:
-            x_BLD = block(x_BLD, attend_BL)
+        """[B, L, D] → [B, L, D], with the final norm where `normed`.
+
+        `weight_BM2` are factors on the two branches of each of the M blocks.
+        """
+        for number, block in enumerate(self.blocks):
+            x_BLD = block(x_BLD, attend_BL, None if weight_BM2 is None else weight_BM2[:, number])
         return self.norm(x_BLD) if normed else x_BLD
 
 

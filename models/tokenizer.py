@@ -51,10 +51,19 @@ class PatchConfig:
     forgets how large the signal was. `unit`: the physical signal divided by `unit`, which remembers."""
     unit: float = 0.25
     """What becomes 1 where scale is `unit`; 0.25 mV is about the deviation of an ECG."""
+    floor: float = 1e-6
+    """Added to the variance of a window where scale is `window`, in squared units."""
+    positions: int | None = None
+    """Number of patches in time that have a learned code each, as in models of other makers: longer
+    windows are refused. null: codes are computed from the time in seconds, for windows of any length."""
 
     def __post_init__(self) -> None:
         if not self.unit > 0:
             raise ValueError(f"unit must be above 0, not {self.unit}")
+        if not self.floor > 0:
+            raise ValueError(f"floor must be above 0, not {self.floor}")
+        if self.positions is not None and self.positions < 1:
+            raise ValueError(f"positions must be 1 or more, or null, not {self.positions}")
         if self.samples < 1:
             raise ValueError(f"a patch needs at least one sample, not {self.samples}")
         for channel in self.channels:
@@ -79,7 +88,7 @@ class Patches:
 
 
 class Tokens(NamedTuple):
-    """Embedded patches [B, G, N, D]; `separators` [G, D] stand at both ends of each group, or are None."""
+    """Embedded patches [B, G, N, D]; `separators` [2, G, D] stand before and after each group, or are None."""
 
     patches: Tensor
     separators: Tensor | None
@@ -107,6 +116,10 @@ class PatchTokenizer(nn.Module):
             self.hidden_embedding = nn.Parameter(torch.randn(channels, dim) * 0.02)
         if config.separators:
             self.separator = nn.Parameter(torch.randn(dim) * 0.02)
+        if config.positions is not None:
+            # Separators have a place of their own, before and after the patches.
+            places = config.positions + 2 * config.separators
+            self.position_embedding = nn.Parameter(torch.randn(places, dim) * 0.02)
         self.apply(initialise)
 
     @property
@@ -124,7 +137,9 @@ class PatchTokenizer(nn.Module):
         x_BCT, missing_BCT = windows.physical()
         complete = windows.complete or not bool(missing_BCT.any())
         if self.config.scale == "window":
-            mean, deviation = moments(x_BCT, None if complete else ~missing_BCT, dims=(1, 2))
+            mean, deviation = moments(
+                x_BCT, None if complete else ~missing_BCT, dims=(1, 2), floor=self.config.floor
+            )
             x_BCT = (x_BCT - mean) / deviation
         else:
             x_BCT = x_BCT / self.config.unit
@@ -142,7 +157,7 @@ class PatchTokenizer(nn.Module):
     def forward(
         self, windows: Windows, patches: Patches, visible_BCN: Tensor | None = None
     ) -> Tokens:
-        """Embed patches and add the codes of their time and channel; separators have no time.
+        """Embed patches and add the codes of their time and channel; separators have no time in seconds.
 
         Where a token spans all channels, those that are not `visible_BCN` (None: all that are present) do
         not enter it.
@@ -159,9 +174,26 @@ class PatchTokenizer(nn.Module):
                 self.norm_out(self.embed(self.norm_in(patches.values_BCNP))) + channel_CD[:, None]
             )
             if self.config.separators:
-                separators = self.separator + channel_CD
-        times_N = self.times_s(patches.present_BCN.shape[2], tokens.device)
-        return Tokens(tokens + time_code(times_N, tokens.shape[-1]), separators)
+                separators = (self.separator + channel_CD).expand(2, -1, -1)
+        patches_in_time = patches.present_BCN.shape[2]
+        if self.config.positions is None:
+            code_ND = time_code(self.times_s(patches_in_time, tokens.device), tokens.shape[-1])
+            return Tokens(tokens + code_ND, separators)
+        code_ND = self.learned_code(patches_in_time, self.config.positions)
+        if separators is not None:
+            separators = separators + self.position_embedding[[0, -1], None]
+        return Tokens(tokens + code_ND, separators)
+
+    def learned_code(self, patches: int, known: int) -> Tensor:
+        """The stored codes of the first places [N, D]. Raises `ValueError` where there are fewer."""
+        if patches > known:
+            patch_s = self.config.samples / self.config.rate_hz
+            raise ValueError(
+                f"this model knows {known} places in time, which is {known * patch_s:g} s, and the windows "
+                f"have {patches}: give it windows of {known * patch_s:g} s at most (`window_s` of the task)"
+            )
+        first = int(self.config.separators)
+        return self.position_embedding[first : first + patches]
 
     def embed_together(
         self, patches: Patches, rows: list[int], visible_BCN: Tensor | None

@@ -127,6 +127,20 @@ def test_wrong_rate_modality_and_channel_are_refused_with_the_remedy() -> None:
         encoder(make_windows())
 
 
+def test_a_branch_of_weight_zero_is_skipped_and_of_weight_one_is_not() -> None:
+    encoder, windows = make_encoder("all"), make_windows()
+    weight_BM2 = torch.ones(3, 2, 2)
+    with torch.no_grad():
+        whole = encoder(windows)
+        torch.testing.assert_close(encoder(windows, weight_BM2), whole)
+        weight_BM2[0] = 0  # both branches of both blocks, in the first row alone
+        skipped = encoder(windows, weight_BM2)
+        tokens = encoder.tokenizer(windows, encoder.tokenizer.patches(windows)).patches
+        bare = encoder.blocks.norm(tokens[:, 0]).mean(dim=1)
+    torch.testing.assert_close(skipped[0], bare[0])
+    torch.testing.assert_close(skipped[1:], whole[1:])
+
+
 @pytest.mark.parametrize(("size", "parameters"), [("base", 85_150_614 - 32 * 768), ("small", None)])
 def test_encoder_has_st_mems_size(size: str, parameters: int | None) -> None:
     patch = PatchConfig(rate_hz=250.0, samples=75, span="lead", separators=True)
