@@ -1,8 +1,9 @@
 """One way to configure: frozen dataclasses, read from YAML and the command line by jsonargparse.
 
-`parse(Config)` gives `--config NAME_OR_FILE`, dotted overrides (`--optim.lr 1e-3`),
-`--print_config` and a `--help` made from the field docstrings. Unknown keys and impossible values
-stop the program before any work. Configs that ship with biofm are found by name from any folder.
+`parse(Config)` gives `--config NAME_OR_FILE`, dotted overrides (`--optim.lr 1e-3`), lists as words
+(`--tasks a b`) or as in YAML (`--tasks '[a, b]'`), `--print_config` and a `--help` made from the field
+docstrings. Unknown keys and impossible values stop the program before any work. Configs that ship with
+biofm are found by name from any folder.
 """
 
 from __future__ import annotations
@@ -10,10 +11,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import json
 import os
 import re
 import sys
 import traceback
+import types
+import typing
+from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -85,10 +90,13 @@ class ConfigParser(ArgumentParser):
             help="A YAML file, or the name of a shipped config; options after it override it.",
         )
         self.add_class_arguments(config_type, None)
+        for action in self._lists().values():
+            action.metavar = "ITEM ..."
 
     def values(self, arguments: Sequence[str] | None = None) -> Mapping[str, Any]:
         """Parse, and build what is nested; a value that a config refuses ends as a usage error."""
-        parsed = self.parse_args(self._with_files(sys.argv[1:] if arguments is None else arguments))
+        words = self._with_files(sys.argv[1:] if arguments is None else arguments)
+        parsed = self.parse_args(self._with_lists(words))
         try:
             return dict(vars(self.instantiate(parsed)))
         except (ValueError, KeyError) as error:
@@ -109,6 +117,33 @@ class ConfigParser(ArgumentParser):
                 found[i] = f"--config={self.config_read}"
             else:
                 found[i + 1] = self.config_read
+        return found
+
+    def _lists(self) -> dict[str, argparse.Action]:
+        """Options whose value is a list, and which argparse gives a single word."""
+        return {
+            option: action
+            for option, action in self._option_string_actions.items()
+            if action.nargs is None and _items(getattr(action, "_typehint", None))
+        }
+
+    def _with_lists(self, words: Sequence[str]) -> list[str]:
+        """`words` with the words after an option that takes a list as one: `[a, b]`, as in YAML."""
+        lists = self._lists()
+        found: list[str] = []
+        waiting = deque(words)
+        while waiting:
+            word = waiting.popleft()
+            option, equals, value = word.partition("=")
+            if option not in lists:
+                found.append(word)
+                continue
+            items = [value] if equals else []
+            while not equals and waiting and not _OPTION.match(waiting[0]):
+                items.append(waiting.popleft())
+            if not items:
+                self.error(f"{option}: expected one or more words after it, found none")
+            found.append(f"{option}={_as_list(items, getattr(lists[option], '_typehint', None))}")
         return found
 
     def config(self, config_type: type[T], values: Mapping[str, Any]) -> T:
@@ -140,6 +175,31 @@ class ConfigParser(ArgumentParser):
         known = [name.removeprefix("--") for name in self._option_string_actions]
         near = difflib.get_close_matches(unknown, known, n=1)
         return f"; did you mean {near[0]}?" if near else ""
+
+
+_OPTION = re.compile(r"-(?![\d.])")
+"""How a word begins that is an option, and no number."""
+
+
+def _items(hint: Any) -> tuple[Any, ...]:
+    """The types of the items where a list is expected (or null); else none."""
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    for one in typing.get_args(hint) if union else (hint,):
+        if typing.get_origin(one) in (tuple, list, Sequence):
+            return typing.get_args(one)
+    return ()
+
+
+def _as_list(words: Sequence[str], hint: Any) -> str:
+    """Words as a YAML list. A single one may be a list already, or null where that is allowed."""
+    null = words == ["null"] and type(None) in typing.get_args(hint)
+    if null or (len(words) == 1 and words[0].startswith("[")):
+        return words[0]
+    # Text stays text, even if it looks like a number.
+    text = any(
+        item in (str, Path) or typing.get_origin(item) is typing.Literal for item in _items(hint)
+    )
+    return f"[{', '.join(json.dumps(word) if text else word for word in words)}]"
 
 
 def _plainly(message: str) -> str:

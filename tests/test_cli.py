@@ -22,6 +22,17 @@ class Config:
 
     rate_hz: float = 100.0
     """Rate in Hz."""
+    leads: tuple[str, ...] = ("I",)
+    """Leads."""
+
+
+def compare(config: Config, *, tasks: Sequence[str] = ("a",)) -> None:
+    """Compare something.
+
+    Args:
+        tasks: On what.
+    """
+    print(config.leads, list(tasks))
 
 
 def build(
@@ -61,8 +72,8 @@ def fail(kind: str) -> None:
 
 @pytest.fixture
 def verbs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two verbs of this file in place of the real ones."""
-    functions: dict[str, Any] = {"shards build": build, "fail": fail}
+    """The verbs of this file in place of the real ones."""
+    functions: dict[str, Any] = {"shards build": build, "fail": fail, "compare": compare}
     monkeypatch.setattr(cli, "SHIPPED", {})
     monkeypatch.setattr(cli, "VERBS", dict.fromkeys(functions, ("", "does it")))
     monkeypatch.setattr(cli, "function_of", functions.__getitem__)
@@ -85,6 +96,20 @@ def test_words_become_typed_parameters(capsys: pytest.CaptureFixture[str], tmp_p
     words = ["shards", "build", "x", "a", "--out", "o", "--config", str(tmp_path / "c.yaml")]
     assert run(capsys, *words)[:2] == (0, "x ['a'] o 250.0 1 False\n")
     assert run(capsys, *words, "--rate_hz", "5")[:2] == (0, "x ['a'] o 5.0 1 False\n")
+
+
+@pytest.mark.usefixtures("verbs")
+def test_lists_are_words_wherever_they_come_from(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "compare")[:2] == (0, "('I',) ['a']\n")
+    words = ["compare", "--leads", "II", "V1", "--tasks", "x", "y"]
+    assert run(capsys, *words)[:2] == (0, "('II', 'V1') ['x', 'y']\n")
+    words = ["compare", "--leads", "[II, V1]", "--tasks=[x, y]"]
+    assert run(capsys, *words)[:2] == (0, "('II', 'V1') ['x', 'y']\n")
+    # A list ends where the next option begins, and takes no word that stands before it.
+    words = ["shards", "build", "x", "root", "--leads", "II", "V1", "--out", "o"]
+    assert run(capsys, *words)[:2] == (0, "x ['root'] o 100.0 1 False\n")
+    status, _, error = run(capsys, "compare", "--leads")
+    assert (status, "--leads: expected one or more words" in error) == (2, True)
 
 
 @pytest.mark.usefixtures("verbs")

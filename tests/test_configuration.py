@@ -21,6 +21,8 @@ class Optim:
     """Learning rate, in laps per fortnight."""
     kind: Literal["adam", "sgd"] = "adam"
     """Which."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """Moments."""
 
     def __post_init__(self) -> None:
         if self.lr <= 0:
@@ -39,6 +41,10 @@ class Config:
     """Folder."""
     weights: dict[str, float] = field(default_factory=dict)
     """By source."""
+    names: tuple[str, ...] = ("nobody",)
+    """Whose."""
+    kinds: tuple[Literal["ecg", "ppg"], ...] | None = None
+    """What of, or null."""
 
     def __post_init__(self) -> None:
         if self.steps > 1000:
@@ -66,6 +72,40 @@ def test_later_words_override_earlier_ones_and_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["a"], ("a",)),
+        (["a", "b c", "--steps", "3"], ("a", "b c")),
+        (["[a, 'b']"], ("a", "b")),
+        (["007", "true", "null", "-1"], ("007", "true", "null", "-1")),
+        (["null"], ("null",)),
+        (["[]"], ()),
+    ],
+)
+def test_lists_are_words_or_written_as_in_yaml(words: list[str], names: tuple[str, ...]) -> None:
+    assert parse(Config, ["--names", *words]).names == names
+    assert parse(Config, [f"--names={words[0]}"]).names == (names if len(words) == 1 else names[:1])
+
+
+def test_words_of_a_list_have_the_types_of_its_items(tmp_path: Path) -> None:
+    words = ["--optim.betas", "-0.5", ".25", "--kinds", "ecg", "ppg", "--names", "x"]
+    config = parse(Config, words)
+    assert (config.optim.betas, config.kinds, config.names) == (
+        (-0.5, 0.25),
+        ("ecg", "ppg"),
+        ("x",),
+    )
+    assert parse(Config, ["--kinds", "null"]).kinds is None
+    # A later list replaces an earlier one, and one in a file.
+    (tmp_path / "run.yaml").write_text("names: [a, b]\n")
+    file = ["--config", str(tmp_path / "run.yaml")]
+    assert parse(Config, file).names == ("a", "b")
+    assert parse(Config, [*file, "--names", "c", "--names", "d", "e"]).names == ("d", "e")
+    # An option that holds a mapping is none of these, even where lists are in it.
+    assert parse(Config, ["--weights", "{a: 2}"]).weights == {"a": 2.0}
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--stepps", "3"], "unrecognized arguments: --stepps 3; did you mean steps?"),
@@ -74,6 +114,14 @@ def test_later_words_override_earlier_ones_and_the_file(tmp_path: Path) -> None:
         (["--steps", "2000"], "steps must be at most 1000, not 2000"),
         (["--optim.lr", "-1"], "optim.lr must be above 0, not -1.0"),
         (["--optim.kind", "lion"], "Expected a Literal['adam', 'sgd']. Got value: lion"),
+        (["--names"], "--names: expected one or more words after it, found none"),
+        (["--names", "--steps", "3"], "--names: expected one or more words after it, found none"),
+        (["--names", "[a"], '"names": Expected a tuple. Got value: [a'),
+        (["--names", "a", "--steps", "3", "b"], "unrecognized arguments: b"),
+        (["--namess", "a", "b"], "did you mean names?"),
+        (["--kinds", "ecg", "eeg"], "Got value: eeg"),
+        (["--optim.betas", "0.5"], "Expected a tuple with 2 elements"),
+        (["--optim.betas", "0.5", "high"], "Expected a float. Got value: high"),
         (["--config", "nowhere/at_all"], "no config file 'nowhere/at_all', and no shipped config"),
     ],
 )
@@ -108,7 +156,13 @@ def test_help_gives_every_field_its_docstring(capsys: pytest.CaptureFixture[str]
         parse(Config, ["--help"], description="Trains.")
     assert stopped.value.code == 0
     shown = capsys.readouterr().out
-    for text in ("Trains.", "Number of steps.", "in laps per fortnight", "path | null"):
+    for text in (
+        "Trains.",
+        "Number of steps.",
+        "in laps per fortnight",
+        "path | null",
+        "--names ITEM",
+    ):
         assert text in shown
 
 
