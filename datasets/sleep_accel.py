@@ -16,6 +16,9 @@ one time become one, their mean: two of the sixteen heart-rate files looked at h
 over, another has two heart rates at one time. A line that is damaged, or not finite, makes the record unusable.
 
 Beside the raw motion stands `counts` every 30 s (`signals.activity`), where the motion comes at 25 Hz or more.
+
+A folder of any name beside these four may hold features that the source's published code derived. Of them the
+counts are read, and only they, as a channel of another name: `smoothed_counts` (`sleep_accel_counts`).
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from numpy.typing import NDArray
 from ..signals import Annotation, Recording, Series, Signal
 from ..signals.activity import NEEDED_HZ, activity_counts, motion_rate_hz
 from .registry import About, RecordError, RecordRef
+from .sleep_accel_counts import counts_files, derived_counts
 from .sleep_stages import EPOCH_S, STAGE_SETS, epoch
 from .tree import find_folders
 
@@ -66,7 +70,7 @@ class SleepAccel:
             licence="ODC-By 1.0",
             access="open (PhysioNet)",
             signals="wrist acceleration (uneven, about 50 Hz) with activity counts, heart rate (uneven, "
-            "about 5 s), steps in 10 minutes",
+            "about 5 s), steps in 10 minutes; smoothed counts where the published code's features lie beside",
             labels="sleep stages of 30 s, in 5, 4, 3 and 2 classes",
             subjects="31 subjects by number, one night each",
             citation="Walch et al., SLEEP 42:zsz180 (2019), doi:10.1093/sleep/zsz180; "
@@ -116,6 +120,8 @@ class SleepAccel:
             if motion_rate_hz(series[-1]) >= NEEDED_HZ:
                 counts = activity_counts(series[-1], int(EPOCH_S))
                 signals += [counts] if np.isfinite(counts.samples).any() else []
+        if files := counts_files(ref.path, ref.record):
+            signals.append(derived_counts(files, annotations))
         if "steps" in tables:
             series.append(_series("counts", tables["steps"], _spans_s(tables["steps"])))
         return Recording(

@@ -70,11 +70,13 @@ CHANNELS: tuple[tuple[str, str], ...] = (
     ("eda", "chest"),
     ("temp", "wrist"),
     ("temp", "chest"),
+    ("counts", "smoothed_counts"),
 )
 """Position in this table is the channel's id. Append only.
 
 `ecg chest` is a single chest lead of unstated axis; `acc x y z` is worn at the wrist; `hr dhr` is a
-rate derived beat by beat beside a device's averaged `hr`; `counts steps` are steps in an interval.
+rate derived beat by beat beside a device's averaged `hr`; `counts steps` are steps in an interval;
+`counts smoothed_counts` are others' activity counts of 15 s, averaged over some minutes.
 """
 
 ALIASES: dict[str, dict[str, str]] = {

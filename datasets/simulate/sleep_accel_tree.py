@@ -28,7 +28,7 @@ def write(folder: Path, records: int, seed: int, shown: Shown) -> list[Truth]:
 
 
 def _subject(folder: Path, name: str, index: int, seed: int) -> Truth:
-    """One subject: the second of every seven wore no watch that kept motion, the third has no steps."""
+    """One subject: of every seven the second has derived counts in place of motion, the third no steps."""
     rng = np.random.default_rng([seed, 1, index])
     night = draw_night(rng, HOURS, rng.uniform(50, 68))
     labels = _labels(rng, night, index)
@@ -40,6 +40,7 @@ def _subject(folder: Path, name: str, index: int, seed: int) -> Truth:
     _save(folder / "heart_rate" / f"{name}_heartrate.txt", heart, ",", 5)
     if moves := index % 7 != 1:
         _save(folder / "motion" / f"{name}_acceleration.txt", _motion(rng, night), " ", 6)
+    derived = None if moves else _derived(folder, name, night, labels)
     steps = _steps(rng) if index % 7 != 2 else None
     if steps:
         _save(folder / "steps" / f"{name}_steps.txt", steps, ",", 0)
@@ -54,6 +55,7 @@ def _subject(folder: Path, name: str, index: int, seed: int) -> Truth:
         "heart_bpm": night.heart_bpm.reshape(by_epoch).mean(axis=1).tolist(),
         "movement_g": night.movement_g.reshape(by_epoch).mean(axis=1).tolist(),
         "motion": moves,
+        "smoothed_counts": derived,
         "steps": float(steps["steps"].sum()) if steps else None,
     }
 
@@ -99,6 +101,25 @@ def _motion(rng: np.random.Generator, night: Night) -> _Table:
             for axis, pull, shift in zip("xyz", gravity, (0, 1, 2), strict=True)
         },
     }
+
+
+def _derived(folder: Path, name: str, night: Night, labels: _Table) -> list[float | None]:
+    """What the published code leaves of motion that is not there: counts of all scored epochs but a few.
+
+    Returns the counts of every epoch of the night, None where the files have none.
+    """
+    movement = night.movement_g.reshape(len(night.stages), EPOCH_S).mean(axis=1)
+    smoothed = np.convolve(movement, (0.2, 0.6, 0.2), mode="same") * 1000
+    kept = np.flatnonzero(labels["stage"] >= 0)
+    kept = np.delete(kept, [0, len(kept) // 2])
+    columns = {
+        "count_feature": smoothed[kept],
+        "time_feature": (labels["time_s"][kept] - labels["time_s"][kept[0]]) / 3600,
+        "psg_labels": labels["stage"][kept],
+    }
+    for what, values in columns.items():
+        _save(folder / "features" / f"{name}_{what}.out", {what: values}, " ", 6)
+    return [float(smoothed[e]) if e in kept else None for e in range(len(smoothed))]
 
 
 def _steps(rng: np.random.Generator) -> _Table:

@@ -167,13 +167,69 @@ def test_roots_merge_and_must_agree(tmp_path: Path) -> None:
         SleepAccel().find(roots)
 
 
-def test_derived_features_are_never_read(tmp_path: Path) -> None:
-    folder = tree(tmp_path) / "derived_features_not_official"
-    folder.mkdir()
-    (folder / f"{SUBJECT}_count_feature.out").write_text("not a number")
-    (folder / "999_heartrate.txt").write_text("1,60\n")
-    assert [ref.record for ref in SleepAccel().find([tmp_path])] == [SUBJECT]
-    assert len(read(tmp_path).series) == 1
+def put_features(
+    root: Path, counts: str, hours: str, stages: str, folder: str = "features"
+) -> Path:
+    """The published code's files of the subject of a root; returns the file of counts."""
+    where = root / folder
+    where.mkdir(parents=True)
+    texts = {"count_feature": counts, "time_feature": hours, "psg_labels": stages}
+    for what, text in texts.items():
+        (where / f"{SUBJECT}_{what}.out").write_text("\n".join(text.split()))
+    return where / f"{SUBJECT}_count_feature.out"
+
+
+def night(root: Path) -> Path:
+    put(tree(root), "labeled_sleep", "0 -1\n30 0\n60 2\n90 4\n120 2\n150 0\n180 5\n")
+    return root
+
+
+def test_derived_counts_stand_where_their_stages_do(tmp_path: Path) -> None:
+    # The third of five epochs (120 s) was left out; 4 may stand as 3.
+    put_features(night(tmp_path), "7.5 0 2.25 4", "0 .008333 .025 .033333", "2 3 0 5")
+    (counts,) = read(tmp_path).signals
+    assert (counts.modality, counts.channels) == ("counts", ("smoothed_counts",))
+    assert (counts.rate_hz, counts.start_s) == (1 / 30, 60)
+    np.testing.assert_array_equal(counts.physical(), [[7.5, 0, np.nan, 2.25, 4]])
+    # Nothing else of the folder is read.
+    assert [series.modality for series in read(tmp_path).series] == ["hr"]
+
+
+def test_derived_counts_keep_a_name_of_their_own_beside_ours(tmp_path: Path) -> None:
+    put_features(night(tmp_path), "1 2", "0 .008333", "0 2")
+    times_s = np.arange(-40, 200, 0.02)
+    put(tmp_path, "acceleration", "".join(f"{t:.4f} 0 0 {np.sin(30 * t):.5f}\n" for t in times_s))
+    assert [s.channels for s in read(tmp_path).signals] == [("counts",), ("smoothed_counts",)]
+
+
+@pytest.mark.parametrize(
+    ("counts", "hours", "stages", "message"),
+    [
+        ("1 2", "0 .008333", "0", "found 2 counts, 2 times and 1 stages"),
+        ("1 -2", "0 .008333", "0 2", r"count_feature\.out: expected counts from 0, found -2"),
+        ("1 nan", "0 .008333", "0 2", r"count_feature\.out: expected finite"),
+        ("1 x", "0 .008333", "0 2", r"count_feature\.out: expected a number a line, found .*'x'"),
+        ("1 2", "0 .005", "0 2", r"time_feature\.out: expected hours"),
+        ("1 2", ".008333 .016667", "0 2", r"time_feature\.out: expected hours from 0"),
+        ("1 2", "0 0", "0 2", r"time_feature\.out: expected hours"),
+        ("1 2", "0 .008333", "0 7", r"psg_labels\.out: expected stages .*found 7"),
+        ("1 2", "0 .008333", "2 2", r"psg_labels\.out: expected one epoch .*found 0"),
+        ("1", "0", "2", r"psg_labels\.out: expected one epoch .*found 2"),
+    ],
+)
+def test_derived_counts_without_a_place_in_the_night_are_refused(
+    tmp_path: Path, counts: str, hours: str, stages: str, message: str
+) -> None:
+    put_features(night(tmp_path), counts, hours, stages)
+    with pytest.raises(RecordError, match=message):
+        read(tmp_path)
+
+
+def test_derived_counts_lie_in_one_folder(tmp_path: Path) -> None:
+    path = put_features(night(tmp_path), "1 2", "0 .008333", "0 2")
+    put_features(tmp_path, "1 2", "0 .008333", "0 2", folder="more")
+    with pytest.raises(RecordError, match=f"{path} and .*found 2: keep one"):
+        read(tmp_path)
 
 
 def test_the_twin_is_read_as_planted(tmp_path: Path) -> None:
@@ -189,7 +245,9 @@ def test_the_twin_is_read_as_planted(tmp_path: Path) -> None:
             stages[int(annotation.onset_s // 30)] = annotation.code.removeprefix("stage:")
         assert stages == row["stages"]
         series = {one.channels[0]: one for one in recording.series}
-        assert ("x" in series) == row["motion"] == bool(recording.signals)
+        assert ("x" in series) == row["motion"]
+        # Those without motion have counts that others derived.
+        assert row["motion"] == (row["smoothed_counts"] is None)
         assert ("steps" in series) == (row["steps"] is not None)
         if row["steps"] is not None:
             assert series["steps"].values.sum() == row["steps"]
@@ -200,6 +258,13 @@ def test_the_twin_is_read_as_planted(tmp_path: Path) -> None:
         found = [heart.values[0, epochs == epoch].mean() for epoch in range(len(stages))]
         np.testing.assert_allclose(found, row["heart_bpm"], atol=6)
         for signal in recording.signals:
+            if not row["motion"]:
+                begin = round(signal.start_s / 30)
+                planted = np.array(row["smoothed_counts"], float)
+                end = begin + signal.samples.shape[1]
+                np.testing.assert_allclose(signal.physical()[0], planted[begin:end], atol=1e-5)
+                assert np.isnan(planted).sum() == np.isnan(planted[begin:end]).sum() + begin
+                continue
             first = round(-signal.start_s / 30)
             counts = signal.physical()[0, first : first + len(stages)]
             assert np.isfinite(counts).all()
@@ -210,6 +275,25 @@ def test_the_twin_is_read_as_planted(tmp_path: Path) -> None:
         numbers.update(int(line.split()[1]) for line in label_file.read_text().splitlines())
     assert {-1, 4} <= set(numbers)
     assert not all(row["motion"] for row in truth.values())
+
+
+def best_lag(recordings: list[Recording]) -> int:
+    """By how many epochs counts would have to be moved later to go best with wake, of −6 to 6."""
+    mean = []
+    for lag in range(-6, 7):
+        each = []
+        for recording in recordings:
+            (counts,) = recording.signals
+            wake = {round(a.onset_s / 30): a.code == "stage:W" for a in recording.annotations}
+            first = round(counts.start_s / 30) + lag
+            pairs = [
+                (np.log1p(value), wake[first + i])
+                for i, value in enumerate(counts.physical()[0])
+                if np.isfinite(value) and first + i in wake
+            ]
+            each.append(np.corrcoef(np.array(pairs, float).T)[0, 1])
+        mean.append(np.mean(each))
+    return int(np.argmax(mean)) - 6
 
 
 def test_the_real_subjects_are_read() -> None:
@@ -241,7 +325,14 @@ def test_the_real_subjects_are_read() -> None:
     assert len(recordings["3509524"].series[0].times_s) == 3828
     # One motion file, at 1 Hz and not as published: read, and without counts.
     assert [s.channels for s in recordings["1066528"].series] == [("hr",), ("x", "y", "z")]
-    assert not any(recording.signals for recording in recordings.values())
+    # Counts are those of the published code, for most of the 13,432 epochs with a stage.
+    derived = {record: recording.signals for record, recording in recordings.items()}
+    assert {s.channels for signals in derived.values() for s in signals} == {("smoothed_counts",)}
+    assert all(len(signals) == 1 for signals in derived.values())
+    there = sum(int(np.isfinite(s.samples).sum()) for (s,) in derived.values())
+    assert there == 12359
+    # Moving is for the awake, and begins up to an epoch before the epochs that are scored as wake.
+    assert best_lag(list(recordings.values())) in (0, 1)
     (steps,) = recordings["46343"].series[1:]
     assert steps.spans_s is not None
     assert set(steps.spans_s) == {600}
