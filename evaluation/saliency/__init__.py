@@ -1,0 +1,1 @@
+"""Which leads and times a model's answer rests on, as a picture on ECG paper."""
