@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
 from typing import Any
 
 from .. import __version__
+from ..evaluation.report.provenance import commit
 from ..models.encoder import ViTEncoder
 from .configuration import PretrainConfig
 from .provenance import Provenance
@@ -55,15 +54,3 @@ embeddings = load_model("path/to/this/folder").embed(read_recording("path/to/rec
 | optimizer step | {facts["step"]} |
 {metrics}| biofm | {__version__}, commit {commit()} |
 """
-
-
-def commit() -> str:
-    """The commit of the source tree the code runs from, or `unknown` where that is not one."""
-    root = Path(__file__).resolve().parents[1]
-    words = ["git", "-C", str(root), "rev-parse", "--show-toplevel", "--short", "HEAD"]
-    try:
-        shown = subprocess.run(words, capture_output=True, text=True).stdout.split("\n")
-    except OSError:
-        return "unknown"
-    # Installed from a wheel, the code may lie in somebody else's repository.
-    return shown[1] if len(shown) > 1 and Path(shown[0]) == root else "unknown"

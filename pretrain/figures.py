@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from ..evaluation.ecg_paper import paper
 from ..files import write_aside
 from ..signals.vocabulary import UNITS
 from ..signals.windows import Batch
@@ -80,17 +80,6 @@ def as_leads(
         x[0].flatten(1).cpu().numpy() for x in (truth_BCNP, guess_BCNP, hidden_BCNP)
     )
     return truth, guess, hidden
-
-
-def paper(axis: Axes, end_s: float) -> None:
-    """The time lines of ECG paper: 0.2 s, and 1 s stronger."""
-    axis.set_xlim(0, end_s)
-    axis.set_xticks(np.arange(0, end_s + 0.01, 1.0))
-    axis.set_xticks(np.arange(0, end_s + 0.01, 0.2), minor=True)
-    axis.grid(which="minor", color="#f4cccc", lw=0.4)
-    axis.grid(which="major", color="#e6a5a5", lw=0.6)
-    axis.set_axisbelow(True)
-    axis.tick_params(labelsize=7)
 
 
 def draw_curve(

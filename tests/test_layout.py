@@ -85,7 +85,7 @@ def test_the_wheel_holds_real_files_and_nothing_flat(tree: Path, tmp_path: Path)
     expected = {Path("biofm") / p for p in ("py.typed", "__init__.py", "cli.py")}
     for package in PACKAGES:
         for file in (tree / package).rglob("*"):
-            if file.suffix in {".py", ".yaml"}:
+            if file.suffix in {".py", ".yaml", ".html", ".css"}:
                 expected.add(Path("biofm") / file.relative_to(tree))
     assert expected <= found
     # It runs without the checkout.
