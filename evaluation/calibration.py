@@ -6,7 +6,7 @@ records in a bin) · |frequency − mean probability| (Guo et al., ICML 2017). I
 model's is above 0, the more so the fewer records a bin has, and a bootstrap adds to it. Compare models on
 the same records, and read it beside the Brier score, which has no such bias.
 
-Shape suffixes: N records, K classes, B bins, D draws of the bootstrap.
+Shape suffixes: N records, K classes, B bins, S subjects, D draws of the bootstrap.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrays import Bools, Floats, Ints, ratio
+from .arrays import Bools, Floats, Ints, Subjects, ratio
+from .intervals import Statistic
 
 BINS = 15
 
@@ -66,17 +67,20 @@ def top_label(truth_N: Ints, probability_NK: Floats) -> tuple[Bools, Floats]:
 def ece(
     truth_N: Bools,
     probability_N: Floats,
-    weights_DN: Floats,
+    subjects_N: Subjects,
     bins: int = BINS,
     adaptive: bool = False,
-) -> Floats:
-    """Expected calibration error of one class under weights, [D]; the bins are those of all records."""
-    bin_N = bins_of(probability_N, bins, adaptive)
-    member_NB = (bin_N[:, None] == np.unique(bin_N)).astype(np.float64)
-    gap_N = truth_N.astype(np.float64) - probability_N
-    return ratio(
-        np.abs(weights_DN @ (member_NB * gap_N[:, None])).sum(axis=1), weights_DN.sum(axis=1)
-    )
+) -> Statistic:
+    """Expected calibration error of one class, as a statistic of the subjects' weights [D, S] → [D].
+
+    The bins are those of all records (`intervals.sampled(…, per_subject=True)`).
+    """
+    _, bin_N = np.unique(bins_of(probability_N, bins, adaptive), return_inverse=True)
+    ids, subject_N = np.unique(subjects_N, return_inverse=True)
+    gap_SB = np.zeros((len(ids), int(bin_N.max()) + 1))
+    np.add.at(gap_SB, (subject_N, bin_N), truth_N - probability_N)
+    count_S = np.bincount(subject_N).astype(np.float64)
+    return lambda weights_DS: ratio(np.abs(weights_DS @ gap_SB).sum(axis=1), weights_DS @ count_S)
 
 
 def brier(truth_N: Bools, probability_N: Floats) -> Floats:

@@ -1,21 +1,16 @@
-"""Models on one task, judged on exactly the same rows and in the same draws of the test subjects.
-
-Shape suffixes: N rows of the test truth, K classes or quantities.
-"""
+"""Models on one task, judged on exactly the same rows and in the same draws of the test subjects."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .draws import Draws
 from .figure import Figure
-from .intervals import Statistic, figures, paired_differences
-from .judging import Judged, averaged, draws_for, statistics
-from .multilabel import counted_classes
+from .intervals import Sampled
+from .judging import Columns, averaged, draws_for, judged, one_hot, overall, refused
+from .multilabel import CountedClasses, counted_classes
 from .rounds import Truth
 from .scores import Scores
 from .tasks import Task
@@ -33,36 +28,41 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The rows, and by how much the first one surpasses each other: other row → figure → difference."""
+    """The rows, and by how much the first one surpasses each other: other row → figure → difference.
+
+    `refused` says of figures that the task names, and that are not among those of the rows, why.
+    """
 
     rows: list[Row]
     differences: dict[str, dict[str, Figure]]
+    refused: dict[str, str] = field(default_factory=dict)
 
 
-def counted_columns(task: Task, train: Truth, test: Truth) -> tuple[NDArray[np.intp], str]:
-    """(places of the classes that enter a macro figure, which those are and why others are not).
+def counted(task: Task, train: Truth, test: Truth) -> CountedClasses:
+    """Which classes have enough subjects in train and in test; of quantities all of them."""
+    if task.kind == "regression":
+        every = np.arange(len(test.classes))
+        return CountedClasses(test.classes, (), {}, every)
+    sides = [
+        (one_hot(task, truth.values, len(test.classes)), truth.subjects) for truth in (train, test)
+    ]
+    return counted_classes(test.classes, sides[0], sides[1], task.least_subjects)
 
-    Raises `ValueError` where none is left.
+
+def counted_columns(task: Task, train: Truth, test: Truth) -> tuple[Columns, str]:
+    """(places of the classes that enter macro figures, which those are and why others do not).
+
+    Of exclusive classes all are judged, whatever their number of subjects: only macro figures leave
+    some out. Raises `ValueError` where several labels at once are judged and none is left.
     """
-    if task.kind != "multilabel":
-        return np.arange(len(test.classes)), f"{len(test.classes)}: {', '.join(test.classes)}"
-    counted = counted_classes(
-        test.classes,
-        (train.values, train.subjects),
-        (test.values, test.subjects),
-        task.least_subjects,
-    )
-    if not counted.kept:
-        raise ValueError(f"no class is left to judge by: {counted}")
-    return counted.columns, str(counted)
-
-
-def of_columns(truth: Truth, columns: NDArray[np.intp]) -> Truth:
-    """The truth of some classes (multilabel) or quantities."""
-    if truth.values.ndim == 1:
-        return truth
-    classes = tuple(truth.classes[k] for k in columns)
-    return replace(truth, values=truth.values[:, columns], classes=classes)
+    found = counted(task, train, test)
+    if not found.kept and task.kind == "multilabel":
+        raise ValueError(f"no class is left to judge by: {found}")
+    told = str(found)
+    if task.kind == "regression":
+        number = len(test.classes)
+        told = f"{number} {'quantity' if number == 1 else 'quantities'}: {', '.join(test.classes)}"
+    return found.columns, told
 
 
 def compare(
@@ -70,40 +70,41 @@ def compare(
     test: Truth,
     validation: Truth,
     rows: Mapping[str, Sequence[Scores]],
-    columns: NDArray[np.intp],
+    columns: Columns,
 ) -> Comparison:
-    """Every row's figures, the mean over its seeds, and how far the first row is ahead of each other."""
-    test, validation = of_columns(test, columns), of_columns(validation, columns)
-    draws = draws_for(task, test.values, test.subjects)
-    found = {name: _row(task, test, validation, seeds, columns) for name, seeds in rows.items()}
-    lines = [
-        Row(
-            name,
-            len(rows[name]),
-            float(np.mean([seed.chosen for seed in rows[name]])),
-            {figure: figures(statistic, draws)[0] for figure, statistic in of.items()},
-        )
-        for name, of in found.items()
-    ]
+    """Every row's figures, the mean over its seeds, and how far the first row is ahead of each other.
+
+    A figure that is not defined for some row is refused for all, and the others still come. Raises
+    `ValueError` where none is left, or where scores are not of these rows.
+    """
+    draws = draws_for(task, test, columns)
+    found: dict[str, dict[str, Sampled]] = {}
+    for name, seeds in rows.items():
+        each = [overall(task, judged(task, test, validation, one), columns) for one in seeds]
+        found[name] = {
+            figure: averaged([of[figure] for of in each]).sampled(draws) for figure in each[0]
+        }
     first, *others = found
-    return Comparison(lines, {o: _ahead(found[first], found[o], draws) for o in others})
-
-
-def _row(
-    task: Task,
-    test: Truth,
-    validation: Truth,
-    seeds: Sequence[Scores],
-    columns: NDArray[np.intp],
-) -> dict[str, Statistic]:
-    def of_seed(one: Scores) -> dict[str, Statistic]:
-        said = Judged(one.test[:, columns], validation.values, one.validation[:, columns])
-        return statistics(task, test.classes, test.values, test.subjects, said)
-
-    return averaged([of_seed(one) for one in seeds])
-
-
-def _ahead(
-    one: Mapping[str, Statistic], other: Mapping[str, Statistic], draws: Draws
-) -> dict[str, Figure]:
-    return {name: paired_differences(one[name], other[name], draws)[0] for name in one}
+    not_given = refused(task, len(test.classes))
+    figures: dict[str, dict[str, Figure]] = {name: {} for name in found}
+    ahead: dict[str, dict[str, Figure]] = {name: {} for name in others}
+    for figure in found[first]:
+        try:
+            of_rows = {name: of[figure].figures()[0] for name, of in found.items()}
+            differences = {
+                o: (found[first][figure] - found[o][figure]).figures()[0] for o in others
+            }
+        except ValueError as error:
+            not_given[figure] = str(error)
+            continue
+        for name in found:
+            figures[name][figure] = of_rows[name]
+        for name in others:
+            ahead[name][figure] = differences[name]
+    if not figures[first]:
+        raise ValueError(f"no figure is left to compare by: {not_given}")
+    lines = [
+        Row(name, len(seeds), float(np.mean([seed.chosen for seed in seeds])), figures[name])
+        for name, seeds in rows.items()
+    ]
+    return Comparison(lines, ahead, not_given)

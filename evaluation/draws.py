@@ -15,7 +15,7 @@ Shape suffixes: N records, S subjects, D draws, C sets that must occur.
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,10 +45,6 @@ class Draws:
     def subjects(self) -> int:
         """How many subjects there are."""
         return int(self.counts.shape[1])
-
-    def per_subject(self) -> Draws:
-        """The same draws for values that are already one a subject, in the order of the sorted ids."""
-        return replace(self, subject_N=np.arange(self.subjects))
 
 
 def draw_subjects(

@@ -16,24 +16,25 @@
   (the basic bootstrap), which undoes the bias, the interval is stretched to the value, and it is marked
   (`Figure.stretched`, `Figure.bias`).
 
-Shape suffixes: N records, S subjects, D draws, J groups left out, M figures.
+Shape suffixes: N records, S subjects, D draws, J groups left out, M values of a statistic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 from scipy.stats import t as student
 
-from .arrays import Bools, Floats, Ints
+from .arrays import Bools, Floats, Ints, Subjects, ratio
 from .draws import Draws
 from .figure import Figure
 
 Statistic = Callable[[Floats], Floats]
-"""Weights of the records [D, N] → values [D] or [D, M]."""
+"""Weights of the records [D, N], or of the subjects, → values [D] or [D, M]."""
 
 MAX_LEFT_OUT = 1000
 """The jackknife leaves out one subject at a time, or as many as make this number of groups."""
@@ -44,42 +45,89 @@ _CHUNK = 1 << 22
 _ROUNDING = 1e-10
 
 
-def figures(statistic: Statistic, draws: Draws, level: float = 0.95) -> list[Figure]:
-    """The statistic's values on the records as they are, each with its interval.
+@dataclass(frozen=True)
+class Sampled:
+    """M values of a statistic: of all records [M], in each draw [D, M], with subjects left out [J, M].
 
-    Raises `ValueError` where it is not finite on the records or in a draw: then something it needs was
-    not among the sets that must occur.
+    What is linear is done with these: means over classes and seeds, and the difference of two models. Both
+    being in the same draws, that is paired: its interval is narrower than the two intervals make it look.
     """
-    value_M = _values(statistic, np.ones((1, draws.subjects)), draws.subject_N)[0]
-    drawn_DM = _values(statistic, draws.counts, draws.subject_N)
-    for column, value in enumerate(value_M):
-        undefined = int((~np.isfinite(drawn_DM[:, column])).sum())
-        if undefined or not np.isfinite(value):
-            raise ValueError(
-                f"figure {column} is {value} and not defined in {undefined} of {len(drawn_DM)} "
-                "draws: leave its class out, or name in must_occur what it needs"
-            )
-    jackknife_JM = _values(statistic, _left_out(draws), draws.subject_N)
-    return [
-        _figure(value, drawn_DM[:, m], jackknife_JM[:, m], level, draws)
-        for m, value in enumerate(value_M)
-    ]
+
+    value_M: Floats
+    drawn_DM: Floats
+    left_JM: Floats
+    draws: Draws
+
+    def __sub__(self, other: Sampled) -> Sampled:
+        return replace(
+            self,
+            value_M=self.value_M - other.value_M,
+            drawn_DM=self.drawn_DM - other.drawn_DM,
+            left_JM=self.left_JM - other.left_JM,
+        )
+
+    def mean(self) -> Sampled:
+        """The mean of the M values, as one."""
+        return replace(
+            self,
+            value_M=self.value_M.mean(keepdims=True),
+            drawn_DM=self.drawn_DM.mean(axis=1, keepdims=True),
+            left_JM=self.left_JM.mean(axis=1, keepdims=True),
+        )
+
+    def figures(self, level: float = 0.95) -> list[Figure]:
+        """Each value with its interval.
+
+        Raises `ValueError` where one is not finite on all records or in a draw: then something it needs
+        was not among the sets that must occur.
+        """
+        for column, value in enumerate(self.value_M):
+            undefined = int((~np.isfinite(self.drawn_DM[:, column])).sum())
+            if undefined or not np.isfinite(value):
+                raise ValueError(
+                    f"figure {column} is {value} and not defined in {undefined} of "
+                    f"{len(self.drawn_DM)} draws: leave its class out, or name in must_occur what it needs"
+                )
+        return [
+            _figure(value, self.drawn_DM[:, m], self.left_JM[:, m], level, self.draws)
+            for m, value in enumerate(self.value_M)
+        ]
 
 
-def paired_differences(
-    first: Statistic, second: Statistic, draws: Draws, level: float = 0.95
-) -> list[Figure]:
-    """first − second of two models on the same records, in the same draws: narrower than two intervals."""
-    return figures(lambda weights_DN: first(weights_DN) - second(weights_DN), draws, level)
+def sampled(statistic: Statistic, draws: Draws, *, per_subject: bool = False) -> Sampled:
+    """The statistic on all records, in the draws, and with each group of subjects left out.
+
+    `per_subject`: its weights are those of the subjects [D, S], in the order of their sorted ids.
+    """
+    row_N = np.arange(draws.subjects) if per_subject else draws.subject_N
+    return Sampled(
+        value_M=_values(statistic, np.ones((1, draws.subjects)), row_N)[0],
+        drawn_DM=_values(statistic, draws.counts, row_N),
+        left_JM=_values(statistic, _left_out(draws), row_N),
+        draws=draws,
+    )
+
+
+def figures(statistic: Statistic, draws: Draws, level: float = 0.95) -> list[Figure]:
+    """The statistic's values on the records as they are, each with its interval (`Sampled.figures`)."""
+    return sampled(statistic, draws).figures(level)
 
 
 def mean_of(values_N: Floats) -> Statistic:
     """The mean of values that need only be averaged: an error a record, a kappa a subject."""
 
     def statistic(weights_DN: Floats) -> Floats:
-        return np.asarray(weights_DN @ values_N / weights_DN.sum(axis=1))
+        return ratio(weights_DN @ values_N, weights_DN.sum(axis=1))
 
     return statistic
+
+
+def share_of(above_N: Floats | Bools, below_N: Floats | Bools, subjects_N: Subjects) -> Statistic:
+    """Σ above / Σ below over rows, as a statistic of the subjects' weights; NaN where nothing is below."""
+    _, subject_N = np.unique(subjects_N, return_inverse=True)
+    above_S = np.bincount(subject_N, above_N.astype(np.float64))
+    below_S = np.bincount(subject_N, below_N.astype(np.float64))
+    return lambda weights_DS: ratio(weights_DS @ above_S, weights_DS @ below_S)
 
 
 def of_rows(metric: Callable[[NDArray[np.intp]], float]) -> Statistic:

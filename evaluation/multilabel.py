@@ -131,6 +131,17 @@ def f2_g2(
     return (f_DK[0], g_DK[0]) if weights_DN is None else (f_DK, g_DK)
 
 
+def sensitivity(truth_NK: Bools, called_NK: Bools, weights_DN: Floats) -> Floats:
+    """Share of the records with each class that were called, [D, K]; NaN where there are none."""
+    hit, _, missed = _outcomes(truth_NK, called_NK, weights_DN)
+    return ratio(hit, hit + missed)
+
+
+def specificity(truth_NK: Bools, called_NK: Bools, weights_DN: Floats) -> Floats:
+    """Share of the records without each class that were not called, [D, K]; NaN where there are none."""
+    return sensitivity(~truth_NK, ~called_NK, weights_DN)
+
+
 def _outcomes(
     truth_NK: Bools, called_NK: Bools, weights_DN: Floats
 ) -> tuple[Floats, Floats, Floats]:

@@ -1,10 +1,10 @@
 """Area under the ROC curve and average precision, for many weightings of the same records at once.
 
 A bootstrap draw is a weighting of the records (how often each was drawn). Scores are sorted once a
-class; every draw then costs one cumulative sum, in all about 50 times less than recomputing the
-figure on the drawn records.
+class; every draw then costs one cumulative sum, in all some hundred times less than recomputing the
+figure on the drawn records. Draws lie side by side in memory, so that one addition is of many draws.
 
-Shape suffixes: N records, K classes, P positives of a class, D draws.
+Shape suffixes: N records, K classes, P positives of a class, M negatives, D draws.
 """
 
 from __future__ import annotations
@@ -12,10 +12,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .arrays import Bools, Floats, check_scores, ratio
 
 OneClass = Callable[[Bools, Floats, Floats], Floats]
+"""(truth [N], scores [N], weights [N, D]) → [D]."""
+
+# numpy adds up along an axis number by number; from so many draws on, row by row is three times as fast.
+_MANY_DRAWS = 64
 
 
 def auroc(truth_NK: Bools, score_NK: Floats, weights_DN: Floats | None = None) -> Floats:
@@ -43,40 +48,51 @@ def _each_class(
 ) -> Floats:
     check_scores(truth_NK, score_NK)
     weights = np.ones((1, len(truth_NK))) if weights_DN is None else weights_DN
-    columns = [figure(truth_NK[:, k], score_NK[:, k], weights) for k in range(truth_NK.shape[1])]
+    weights_ND = np.ascontiguousarray(weights.T)
+    columns = [figure(truth_NK[:, k], score_NK[:, k], weights_ND) for k in range(truth_NK.shape[1])]
     values_DK = np.stack(columns, axis=1)
     return values_DK[0] if weights_DN is None else values_DK
 
 
-def _auroc(truth_N: Bools, score_N: Floats, weights_DN: Floats) -> Floats:
-    positive_P, negative = np.flatnonzero(truth_N), np.flatnonzero(~truth_N)
-    if not len(positive_P) or not len(negative):
-        return np.full(len(weights_DN), np.nan)
-    negative = negative[np.argsort(score_N[negative], kind="stable")]
-    # Weight of the negatives below each place in their order.
-    below = _cumulative(weights_DN[:, negative])
-    first_P = np.searchsorted(score_N[negative], score_N[positive_P], side="left")
-    last_P = np.searchsorted(score_N[negative], score_N[positive_P], side="right")
-    won_DP = (below[:, first_P] + below[:, last_P]) / 2
-    weight_DP = weights_DN[:, positive_P]
-    return ratio((weight_DP * won_DP).sum(axis=1), weight_DP.sum(axis=1) * below[:, -1])
+def _auroc(truth_N: Bools, score_N: Floats, weights_ND: Floats) -> Floats:
+    positive_P, negative_M = np.flatnonzero(truth_N), _by_score(~truth_N, score_N)
+    if not len(positive_P) or not len(negative_M):
+        return np.full(weights_ND.shape[1], np.nan)
+    below = _cumulative(weights_ND[negative_M])
+    first_P = np.searchsorted(score_N[negative_M], score_N[positive_P], side="left")
+    last_P = np.searchsorted(score_N[negative_M], score_N[positive_P], side="right")
+    weight_PD = weights_ND[positive_P]
+    won_D = np.einsum("pd,pd->d", weight_PD, below[first_P] + below[last_P]) / 2
+    return ratio(won_D, weight_PD.sum(axis=0) * below[-1])
 
 
-def _average_precision(truth_N: Bools, score_N: Floats, weights_DN: Floats) -> Floats:
-    if not truth_N.any():
-        return np.full(len(weights_DN), np.nan)
-    order = np.argsort(-score_N, kind="stable")
-    # Places where a run of equal scores ends: only there is a threshold possible.
-    ends = np.append(np.flatnonzero(np.diff(score_N[order])) + 1, len(order))
-    found = _cumulative(weights_DN[:, order] * truth_N[order])[:, ends]
-    called = _cumulative(weights_DN[:, order])[:, ends]
-    gained = np.diff(found, axis=1, prepend=0.0)
-    precision = np.divide(found, called, out=np.zeros_like(found), where=called > 0)
-    return ratio((gained * precision).sum(axis=1), found[:, -1])
+def _average_precision(truth_N: Bools, score_N: Floats, weights_ND: Floats) -> Floats:
+    positive_P, negative_M = _by_score(truth_N, -score_N), _by_score(~truth_N, -score_N)
+    if not len(positive_P):
+        return np.full(weights_ND.shape[1], np.nan)
+    # What is called at a positive's score: all records of that score and above.
+    weight_PD = weights_ND[positive_P]
+    found, false = _cumulative(weight_PD), _cumulative(weights_ND[negative_M])
+    last_P = np.searchsorted(-score_N[positive_P], -score_N[positive_P], side="right")
+    hit_PD = found[last_P]
+    wrong_PD = false[np.searchsorted(-score_N[negative_M], -score_N[positive_P], side="right")]
+    called_PD = hit_PD + wrong_PD
+    precision_PD = np.divide(hit_PD, called_PD, out=called_PD, where=called_PD > 0)
+    return ratio(np.einsum("pd,pd->d", weight_PD, precision_PD), found[-1])
 
 
-def _cumulative(weights_DN: Floats) -> Floats:
-    """[D, N] → [D, N + 1]: the sum of the first 0, 1, … N columns."""
-    sums = np.zeros((weights_DN.shape[0], weights_DN.shape[1] + 1))
-    np.cumsum(weights_DN, axis=1, out=sums[:, 1:])
+def _by_score(chosen_N: Bools, score_N: Floats) -> NDArray[np.intp]:
+    """Rows of the chosen records, by rising score."""
+    rows = np.flatnonzero(chosen_N)
+    return rows[np.argsort(score_N[rows], kind="stable")]
+
+
+def _cumulative(weights_ND: Floats) -> Floats:
+    """[N, D] → [N + 1, D]: the sum of the first 0, 1, … N rows."""
+    sums = np.zeros((weights_ND.shape[0] + 1, weights_ND.shape[1]))
+    if weights_ND.shape[1] < _MANY_DRAWS:
+        np.cumsum(weights_ND, axis=0, out=sums[1:])
+    else:
+        for row, weights_D in enumerate(weights_ND):
+            np.add(sums[row], weights_D, out=sums[row + 1])
     return sums

@@ -1,13 +1,14 @@
 """One figure by sex, age band, device or site, each group with its counts and interval.
 
-A group with too few subjects, or too few of something its figure needs, is named and not shown: its
-interval would be as wide as the scale, and its figure would be read all the same.
+A group with too few subjects is named and not shown: its interval would be as wide as the scale, and its
+figure would be read all the same. Of several classes only those enter that enough of the group have and
+lack; so that groups can be compared, the figure of everybody on the same classes stands beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from .arrays import Bools, Subjects
 from .draws import draw_subjects
 from .figure import Figure
-from .intervals import Statistic, figures
+from .judging import Measure
 
 LEAST_SUBJECTS = 10
 UNKNOWN = "unknown"
@@ -24,26 +25,37 @@ UNKNOWN = "unknown"
 AGE_BANDS = ((18, "under 18"), (40, "18–39"), (60, "40–59"), (80, "60–79"), (np.inf, "80 and over"))
 """Upper bound in years, not included, and name. Ages that a source hides (300 in PTB-XL) are the last."""
 
-Build = Callable[[NDArray[np.intp]], tuple[Statistic, Bools | None]]
-"""Rows of a group [N] → (the statistic of these rows, with weights [D, N] and one value a draw; what
-must occur in each draw [N, C], such as `both_sides` of the counted classes, or None)."""
+
+@dataclass(frozen=True)
+class Built:
+    """The measure of a group's rows, and what must occur in each of its draws [N, C].
+
+    `classes` are those that enter it, where not all do; `everybody` is its value on all rows, on the same
+    classes.
+    """
+
+    measure: Measure
+    must_occur: Bools | None
+    classes: tuple[str, ...] | None
+    everybody: float
+
+
+Build = Callable[[NDArray[np.intp]], Built | str]
+"""Rows of a group [N] → its measure, or why there is none."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """The figure of one group of subjects, or why there is none (`reason`)."""
+    """The figure of one group of subjects beside that of `everybody`, or why there is none (`reason`)."""
 
     column: str
     value: str
     subjects: int
     records: int
     figure: Figure | None
+    everybody: float | None = None
+    classes: tuple[str, ...] | None = None
     reason: str = ""
-
-    def __str__(self) -> str:
-        shown = str(self.figure) if self.figure else f"not shown: {self.reason}"
-        counts = f"{self.subjects} subjects, {self.records} records"
-        return f"{self.column} {self.value}: {shown}; {counts}"
 
 
 def by_group(
@@ -59,8 +71,8 @@ def by_group(
 ) -> list[Group]:
     """The figure in each group of each column of `facts` (one row a record), groups by name.
 
-    `least` subjects must be in a group, and in each set that must occur in it. Records without a value
-    are the group "unknown". Raises `ValueError` for a column that is not there.
+    `least` subjects must be in a group. Records without a value are the group "unknown". Raises
+    `ValueError` for a column that is not there.
     """
     if facts.height != len(subjects_N):
         raise ValueError(f"expected {len(subjects_N)} rows of facts, found {facts.height}")
@@ -72,38 +84,28 @@ def by_group(
         values_N = facts[column].cast(pl.String).fill_null(UNKNOWN).to_numpy()
         for value in sorted(set(values_N)):
             rows = np.flatnonzero(values_N == value)
-            figure, reason = _figure(
-                build, rows, subjects_N, seed, f"{name}/{column}/{value}", draws, least
-            )
             members = len(np.unique(subjects_N[rows]))
-            groups.append(Group(column, value, members, len(rows), figure, reason))
+            group = Group(column, value, members, len(rows), None)
+            if members < least:
+                group = replace(group, reason=f"below the least of {least}")
+            else:
+                key = f"{name}/{column}/{value}"
+                group = _with_figure(group, build(rows), subjects_N[rows], seed, key, draws)
+            groups.append(group)
     return groups
 
 
-def _figure(
-    build: Build,
-    rows: NDArray[np.intp],
-    subjects_N: Subjects,
-    seed: int,
-    name: str,
-    draws: int,
-    least: int,
-) -> tuple[Figure | None, str]:
-    subjects = subjects_N[rows]
-    members = len(np.unique(subjects))
-    if members < least:
-        return None, f"fewer than {least} subjects"
-    statistic, must_occur = build(rows)
-    if must_occur is not None:
-        few = [len(np.unique(subjects[column])) for column in must_occur.T]
-        if min(few) < least:
-            return None, (
-                f"{sum(n < least for n in few)} of {len(few)} sets that the figure needs are in fewer "
-                f"than {least} subjects"
-            )
-    drawn = draw_subjects(subjects, seed, name, draws=draws, must_occur_NC=must_occur)
-    (figure,) = figures(statistic, drawn)
-    return figure, ""
+def _with_figure(
+    group: Group, built: Built | str, subjects_N: Subjects, seed: int, name: str, draws: int
+) -> Group:
+    if isinstance(built, str):
+        return replace(group, reason=built)
+    try:
+        drawn = draw_subjects(subjects_N, seed, name, draws=draws, must_occur_NC=built.must_occur)
+        (figure,) = built.measure.sampled(drawn).figures()
+    except ValueError as error:
+        return replace(group, reason=f"not defined there: {error}")
+    return replace(group, figure=figure, everybody=built.everybody, classes=built.classes)
 
 
 def age_bands(age: pl.Series) -> pl.Series:

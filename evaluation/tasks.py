@@ -108,6 +108,9 @@ class Task:
     threshold: ThresholdRule | None = None
     """What a class's threshold maximises on validation: max_f1, or max_g2 (Gβ with β = 2); null where no
     metric needs one."""
+    challenge_weights: str | None = None
+    """For `challenge_score`: path of the Challenge's official `weights.csv`, which is not shipped
+    (github.com/physionetchallenges/evaluation-2021). Null: that figure alone is refused."""
     least_subjects: int = LEAST_SUBJECTS
     """A class enters a macro figure with so many subjects who have it in train and in test, and as many
     who lack it."""
@@ -154,6 +157,11 @@ class Task:
             raise ValueError(
                 f"threshold: expected {'a rule for ' + ', '.join(needing) if needing else 'null'}, "
                 f"found {self.threshold}: only {', '.join(NEED_THRESHOLDS)} need thresholds"
+            )
+        if self.challenge_weights is not None and "challenge_score" not in self.metrics:
+            raise ValueError(
+                "challenge_weights: expected null without challenge_score among the metrics, found "
+                f"{self.challenge_weights}"
             )
         if self.least_subjects < 1:
             raise ValueError(f"least_subjects must be 1 or more, not {self.least_subjects}")

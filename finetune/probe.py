@@ -76,7 +76,7 @@ def probe(
         for name, (head, makers) in lines.items()
     }
     found = compare(wanted, test, validation, rows, columns)
-    text = table(wanted.title, about(rounds, told), found)
+    text = table(wanted, about(rounds, told), notices(rounds), found)
     print(text)
     if out is not None:
         write(out, wanted.title, found, text)
@@ -127,12 +127,17 @@ def frozen_scores(task: Task, rounds: Sequence[Round], head: Head, make: Feature
     return Scores(np.concatenate(test), np.concatenate(validation), float(np.mean(chosen)))
 
 
+def notices(rounds: Sequence[Round]) -> list[str]:
+    """What the shards have to say to whoever reads a figure, such as that they are synthetic."""
+    said = [n for r in rounds for m in r.readers["test"].manifests for n in m["notices"]]
+    return list(dict.fromkeys(said))
+
+
 def about(rounds: Sequence[Round], told: str) -> list[str]:
-    """What stands above the table: notices, windows of each split, and which classes count."""
-    notices = {n: None for r in rounds for m in r.readers["test"].manifests for n in m["notices"]}
+    """What stands above the table: windows of each split, and which classes count."""
     sizes = [
-        f"- {split}{f', round {number}' if len(rounds) > 1 else ''}: {one.truth[split]}"
+        f"{split}{f', round {number}' if len(rounds) > 1 else ''}: {one.truth[split]}"
         for number, one in enumerate(rounds)
         for split in SPLITS
     ]
-    return [*(f"**{notice}**\n" for notice in notices), *sizes, f"- classes: {told}"]
+    return [*sizes, told]

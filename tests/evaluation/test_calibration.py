@@ -68,10 +68,18 @@ def test_the_error_equals_slow_counting_alone_and_in_draws(seed: int, adaptive: 
 
     assert reliability(truth, probability, 8, adaptive).ece == pytest.approx(slow(np.arange(80)))
     counts = np.random.default_rng(seed).integers(0, 3, size=(3, 80))
-    for value, draw in zip(
-        ece(truth, probability, counts.astype(float), 8, adaptive), counts, strict=True
-    ):
+    found = ece(truth, probability, np.arange(80), 8, adaptive)
+    for value, draw in zip(found(counts.astype(float)), counts, strict=True):
         assert value == pytest.approx(slow(np.repeat(np.arange(80), draw)))
+
+
+def test_the_error_over_subjects_is_that_of_all_their_records() -> None:
+    truth, probability = example()
+    subjects = np.random.default_rng(2).integers(0, 40, 300)
+    counts = np.random.default_rng(3).integers(0, 3, size=(5, 40)).astype(float)
+    by_subject = ece(truth, probability, subjects)
+    by_record = ece(truth, probability, np.arange(300))
+    np.testing.assert_allclose(by_subject(counts), by_record(counts[:, subjects]))
 
 
 def test_errors_worked_by_hand() -> None:

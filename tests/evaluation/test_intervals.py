@@ -17,7 +17,14 @@ from sklearn.metrics import roc_auc_score
 from biofm.evaluation.arrays import Bools, Floats
 from biofm.evaluation.calibration import ece
 from biofm.evaluation.draws import both_sides, draw_subjects
-from biofm.evaluation.intervals import Statistic, figures, mean_of, of_rows, paired_differences
+from biofm.evaluation.intervals import (
+    Statistic,
+    figures,
+    mean_of,
+    of_rows,
+    sampled,
+    share_of,
+)
 from biofm.evaluation.ranking import auroc
 
 Example = tuple[Bools, Floats, NDArray[np.int64]]
@@ -113,7 +120,7 @@ def test_a_figure_that_rises_when_records_repeat_is_mended_and_marked() -> None:
     probability = random.random(500)
     truth = random.random(500) < probability
     draws = draw_subjects(np.arange(500), 0, "test", draws=500)
-    (figure,) = figures(lambda weights: ece(truth, probability, weights), draws)
+    (figure,) = figures(ece(truth, probability, np.arange(500)), draws)
     assert figure.stretched
     assert figure.bias > 0.005
     assert figure.low < figure.value <= figure.high
@@ -176,13 +183,37 @@ def test_a_paired_difference_is_narrower_than_the_difference_of_two_intervals() 
     better = score + 0.15 * truth + 0.05 * random.normal(size=score.shape)
     first, second = macro_auroc(truth, better), macro_auroc(truth, score)
     draws = draw_subjects(rows, 0, "test", must_occur_NC=both_sides(truth))
-    (difference,) = paired_differences(first, second, draws)
+    (difference,) = (sampled(first, draws) - sampled(second, draws)).figures()
     one, other = figures(first, draws)[0], figures(second, draws)[0]
     assert difference.value == pytest.approx(one.value - other.value)
     assert difference.excludes(0.0)
     assert one.low < other.high  # the intervals overlap, though the difference is sure
-    (same,) = paired_differences(second, second, draws)
+    (same,) = (sampled(second, draws) - sampled(second, draws)).figures()
     assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+
+
+def test_means_and_values_of_subjects_are_those_of_their_statistics() -> None:
+    truth, score, rows = labelled(np.random.default_rng(6), subjects=40)
+    draws = draw_subjects(rows, 0, "test", draws=100, must_occur_NC=both_sides(truth))
+    each = sampled(lambda weights: auroc(truth, score, weights), draws)
+    assert each.mean().figures() == figures(macro_auroc(truth, score), draws)
+    # The mean over subjects of the number of their records, by subject and by record.
+    count = np.bincount(rows).astype(float)
+    (found,) = sampled(mean_of(count), draws, per_subject=True).figures()
+    (expected,) = figures(lambda w: (w @ np.ones(len(rows))) / (w @ (1 / count[rows])), draws)
+    assert (found.value, found.low, found.high) == pytest.approx(
+        (expected.value, expected.low, expected.high)
+    )
+    assert (found.subjects, found.records) == (40, len(rows))
+
+
+def test_a_share_over_subjects_is_that_of_their_rows() -> None:
+    truth, score, rows = labelled(np.random.default_rng(7), subjects=30)
+    found = share_of(truth[:, 0] & (score[:, 0] > 1), truth[:, 0], rows)
+    counts = np.random.default_rng(8).integers(1, 3, size=(4, 30)).astype(float)
+    for value, count in zip(found(counts), counts[:, rows], strict=True):
+        expected = np.average(score[truth[:, 0], 0] > 1, weights=count[truth[:, 0]])
+        assert value == pytest.approx(expected)
 
 
 def test_leaving_out_groups_of_subjects_changes_little(monkeypatch: pytest.MonkeyPatch) -> None:

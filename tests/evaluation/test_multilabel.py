@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, recall_score
 
 from biofm.evaluation.arrays import Bools, Floats
-from biofm.evaluation.multilabel import best_thresholds, counted_classes, f1, f2_g2
+from biofm.evaluation.multilabel import (
+    best_thresholds,
+    counted_classes,
+    f1,
+    f2_g2,
+    sensitivity,
+    specificity,
+)
 
 
 def example(seed: int, records: int = 40, classes: int = 3) -> tuple[Bools, Floats]:
@@ -88,6 +95,20 @@ def test_f1_equals_scikit_learn_alone_and_under_weights(seed: int) -> None:
     for draw, values in zip(weights, f1(truth, called, weights), strict=True):
         expected = f1_score(truth, called, average=None, sample_weight=draw)
         np.testing.assert_allclose(values, expected)
+
+
+def test_sensitivity_and_specificity_are_recalls_of_both_sides() -> None:
+    truth, score = example(7)
+    called = score > 0.5
+    weights = np.random.default_rng(0).integers(0, 3, size=(4, len(truth))).astype(float)
+    found = sensitivity(truth, called, weights), specificity(truth, called, weights)
+    for draw, counts in enumerate(weights):
+        for k in range(3):
+            for values, side in zip(found, (1, 0), strict=True):
+                expected = recall_score(
+                    truth[:, k], called[:, k], pos_label=side, sample_weight=counts
+                )
+                assert values[draw, k] == pytest.approx(expected)
 
 
 def test_f2_and_g2_of_a_case_worked_by_hand() -> None:

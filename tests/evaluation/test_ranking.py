@@ -35,7 +35,8 @@ def test_both_equal_scikit_learn(seed: int, decimals: int) -> None:
 @given(seed=st.integers(0, 10**6))
 def test_weights_are_repetitions(seed: int) -> None:
     truth, score = example(seed)
-    weights = np.random.default_rng(seed).integers(0, 4, size=(5, len(truth)))
+    # Few draws and many are summed up differently.
+    weights = np.random.default_rng(seed).integers(0, 4, size=(5 if seed % 2 else 70, len(truth)))
     weights[:, :2] += 1
     for metric in (auroc, average_precision):
         drawn = metric(truth, score, weights.astype(float))

@@ -7,8 +7,8 @@ import pytest
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
 from biofm.evaluation.draws import draw_subjects
-from biofm.evaluation.intervals import figures, mean_of
-from biofm.evaluation.regression import METRICS, by_subject, mae, summary
+from biofm.evaluation.intervals import mean_of, sampled
+from biofm.evaluation.regression import METRICS, by_subject, mae, summary, sums
 
 
 def example(records: int = 90) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -31,13 +31,12 @@ def test_all_records_together() -> None:
 
 
 def test_weights_are_repetitions() -> None:
-    truth, output, _ = example()
-    weights = np.random.default_rng(1).integers(0, 4, size=(5, 90))
+    truth, output, subjects = example()
+    weights = np.random.default_rng(1).integers(0, 4, size=(5, 6))
+    of = sums(truth, output, subjects)
     for name, metric in METRICS.items():
-        for value, counts in zip(
-            metric(truth, output, weights.astype(float)), weights, strict=True
-        ):
-            rows = np.repeat(np.arange(90), counts)
+        for value, counts in zip(metric(of, weights.astype(float)), weights, strict=True):
+            rows = np.repeat(np.arange(90), counts[subjects])
             assert value == pytest.approx(summary(truth[rows], output[rows])[name]), name
 
 
@@ -59,17 +58,17 @@ def test_what_is_undefined_is_not_a_number() -> None:
 def test_each_subject_counts_once_however_long_its_recording() -> None:
     truth = np.zeros(101)
     output = np.concatenate([np.full(100, 1.0), [5.0]])
-    ids, values = by_subject(mae, truth, output, np.array(["long"] * 100 + ["short"]))
-    assert ids.tolist() == ["long", "short"]
-    assert values.tolist() == [1.0, 5.0]
+    of = sums(truth, output, np.array(["long"] * 100 + ["short"]))
+    assert of.ids.tolist() == ["long", "short"]
+    assert by_subject(mae, of).tolist() == [1.0, 5.0]
     assert summary(truth, output)["mae"] == pytest.approx(105 / 101)
 
 
 def test_the_interval_of_the_mean_over_subjects() -> None:
     truth, output, subjects = example()
-    _, values = by_subject(mae, truth, output, subjects)
+    values = by_subject(mae, sums(truth, output, subjects))
     draws = draw_subjects(subjects, 0, "hr", draws=500)
-    (figure,) = figures(mean_of(values), draws.per_subject())
+    (figure,) = sampled(mean_of(values), draws, per_subject=True).figures()
     assert figure.value == pytest.approx(values.mean())
     assert values.min() < figure.low < figure.value < figure.high < values.max()
 
@@ -78,6 +77,6 @@ def test_a_missing_output_is_refused() -> None:
     truth, output, subjects = example()
     output[17] = np.nan
     with pytest.raises(ValueError, match="in output, found nan in row 17"):
-        by_subject(mae, truth, output, subjects)
+        sums(truth, output, subjects)
     with pytest.raises(ValueError, match="one length"):
         summary(truth[1:], output)

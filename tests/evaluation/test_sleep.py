@@ -10,7 +10,7 @@ from sklearn.metrics import cohen_kappa_score, confusion_matrix, f1_score, recal
 from biofm.datasets.sleep_stages import STAGE_SETS
 from biofm.evaluation import sleep
 from biofm.evaluation.draws import draw_subjects
-from biofm.evaluation.intervals import figures, of_rows
+from biofm.evaluation.intervals import figures, of_rows, sampled
 
 Stages = NDArray[np.int64]
 
@@ -104,7 +104,7 @@ def test_pooled_intervals_from_matrices_equal_those_from_epochs() -> None:
     _, counts = sleep.confusions(truth, output, subjects, 5)
     slow = of_rows(lambda rows: float(cohen_kappa_score(truth[rows], output[rows])))
     (expected,) = figures(slow, draws)
-    (found,) = figures(sleep.pooled(sleep.kappa, counts), draws.per_subject())
+    (found,) = sampled(sleep.pooled(sleep.kappa, counts), draws, per_subject=True).figures()
     assert (found.value, found.low, found.high) == pytest.approx(
         (expected.value, expected.low, expected.high)
     )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score
 
-from biofm.evaluation.arrays import Bools
 from biofm.evaluation.draws import both_sides
-from biofm.evaluation.intervals import Statistic
+from biofm.evaluation.judging import Measure
 from biofm.evaluation.ranking import auroc
-from biofm.evaluation.subgroups import age_bands, by_group
+from biofm.evaluation.subgroups import Built, age_bands, by_group
 
 RANDOM = np.random.default_rng(1)
 # Men have one record each, women three.
@@ -23,9 +24,10 @@ SEX: list[str | None] = ["female" if s % 2 else "male" for s in SUBJECTS]
 SITE = ["small" if s < 9 else "large" for s in SUBJECTS]
 
 
-def build(rows: NDArray[np.intp]) -> tuple[Statistic, Bools | None]:
+def build(rows: NDArray[np.intp]) -> Built:
     truth, score = TRUTH[rows], SCORE[rows]
-    return lambda weights: auroc(truth, score, weights).mean(axis=1), both_sides(truth)
+    measure = Measure(lambda weights: auroc(truth, score, weights).mean(axis=1))
+    return Built(measure, both_sides(truth), None, float(auroc(TRUTH, SCORE).mean()))
 
 
 def test_each_group_has_its_own_figure_with_counts_and_interval() -> None:
@@ -42,8 +44,7 @@ def test_each_group_has_its_own_figure_with_counts_and_interval() -> None:
         assert group.figure.value == pytest.approx(roc_auc_score(TRUTH[rows], SCORE[rows]))
         assert group.figure.low < group.figure.value < group.figure.high
         assert group.figure.subjects == group.subjects
-    assert str(groups[0]).startswith("sex female: 0.")
-    assert str(groups[0]).endswith("40 subjects, 120 records")
+        assert group.everybody == pytest.approx(roc_auc_score(TRUTH, SCORE))
 
 
 def test_small_groups_are_named_and_not_shown() -> None:
@@ -53,25 +54,24 @@ def test_small_groups_are_named_and_not_shown() -> None:
     large, small = groups
     assert large.figure is not None
     assert small.figure is None
-    assert str(small) == "site small: not shown: fewer than 10 subjects; 9 subjects, 17 records"
+    assert (small.value, small.subjects, small.records) == ("small", 9, 17)
+    assert small.reason == "below the least of 10"
 
 
-def test_a_group_without_enough_of_a_class_is_not_shown() -> None:
-    truth = TRUTH.copy()
-    male = np.array(SEX) == "male"
-    truth[male, 1] = SUBJECTS[male] < 10  # 5 men
+def test_a_group_says_why_it_has_no_figure() -> None:
+    def rare(rows: NDArray[np.intp]) -> Built | str:
+        return "no class" if SEX[rows[0]] == "male" else build(rows)
 
-    def rare(rows: NDArray[np.intp]) -> tuple[Statistic, Bools | None]:
-        return lambda weights: auroc(truth[rows], SCORE[rows], weights).mean(axis=1), both_sides(
-            truth[rows]
-        )
+    def undefined(rows: NDArray[np.intp]) -> Built:
+        return replace(build(rows), measure=Measure(lambda w: np.full(len(w), np.nan)))
 
-    female, men = by_group(
-        rare, SUBJECTS, pl.DataFrame({"sex": SEX}), ["sex"], seed=0, name="test", draws=100
-    )
+    facts = pl.DataFrame({"sex": SEX})
+    female, men = by_group(rare, SUBJECTS, facts, ["sex"], seed=0, name="test", draws=100)
     assert female.figure is not None
-    assert men.figure is None
-    assert men.reason == "1 of 4 sets that the figure needs are in fewer than 10 subjects"
+    assert (men.figure, men.reason) == (None, "no class")
+    for group in by_group(undefined, SUBJECTS, facts, ["sex"], seed=0, name="test", draws=100):
+        assert group.figure is None
+        assert "not defined there: figure 0 is nan" in group.reason
 
 
 def test_wrong_facts_are_refused() -> None:
