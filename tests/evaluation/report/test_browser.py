@@ -108,7 +108,7 @@ def test_it_paints(browser: str, report: Path, tmp_path: Path, width: int) -> No
 
 
 def test_it_follows_dark_mode(browser: str, report: Path, tmp_path: Path) -> None:
-    dark = shot(browser, report, tmp_path, 1400, "--blink-settings=preferredColorScheme=0")
+    dark = shot(browser, report, tmp_path, 1400, "--force-dark-mode")
     assert np.median(dark) < 0.2
     assert (dark > 0.7).mean() > 0.005
 
@@ -122,7 +122,9 @@ def test_nothing_is_wider_than_a_phone(browser: str, report: Path, tmp_path: Pat
     probe.write_text(f"<title>untouched</title>{frame}<script>{script}</script>")
     words = ("--allow-file-access-from-files", "--virtual-time-budget=5000", "--dump-dom")
     done = run(browser, probe, tmp_path / "profile", *words)
-    assert "<title>500 of 500</title>" in done.stdout, done.stdout[:300] + done.stderr[-1000:]
+    assert re.search(r"<title>(\d+) of \1</title>", done.stdout), (
+        done.stdout[:300] + done.stderr[-1000:]
+    )
 
 
 def test_it_prints(browser: str, report: Path, tmp_path: Path) -> None:
