@@ -85,7 +85,7 @@ def compare(
             figure: averaged([of[figure] for of in each]).sampled(draws) for figure in each[0]
         }
     first, *others = found
-    not_given = refused(task, len(test.classes))
+    not_given = refused(task, test.classes, columns)
     figures: dict[str, dict[str, Figure]] = {name: {} for name in found}
     ahead: dict[str, dict[str, Figure]] = {name: {} for name in others}
     for figure in found[first]:

@@ -48,6 +48,9 @@ BY_STAGE: dict[str, Callable[[NDArray[Any]], Floats]] = {
     "sensitivity": sleep.sensitivity,
     "specificity": sleep.specificity,
 }
+OF_STAGES = ("macro_f1", "f1_by_stage", "sensitivity", "specificity")
+"""Metrics of exclusive classes that are of one class, or a mean over classes."""
+
 CHALLENGE_CLASSES = {"scored_2020": SCORED_2020, "scored_2021": SCORED_2021}
 """Label sets that the Challenges' score is defined for."""
 
@@ -172,7 +175,7 @@ def by_class(task: Task, said: Judged, columns: Columns) -> dict[str, Measure]:
 def overall(task: Task, said: Judged, columns: Columns) -> dict[str, Measure]:
     """Name of a figure → its one number, in the order of the task's metrics.
 
-    Raises `ValueError` where the Challenge's score has no table (`refused` says so beforehand).
+    What `refused` names is not there.
     """
     each = by_class(task, said, columns)
     found: dict[str, Measure] = {}
@@ -185,24 +188,29 @@ def overall(task: Task, said: Judged, columns: Columns) -> dict[str, Measure]:
             found[name] = each["f1"].mean()
         elif name == "f2_g2":
             found |= {f"macro {part}": each[part].mean() for part in ("F2", "G2")}
-        elif name == "challenge_score" and name not in refused(task, said.scores.shape[1]):
+        elif name == "challenge_score" and name not in refused(task, said.classes, columns):
             assert said.called is not None  # the task has thresholds
-            table = _table(task, said.scores.shape[1])
+            table = _table(task, said.classes)
             found[name] = Measure(partial(challenge_score, said.truth, said.called, table))
         elif f"macro {name}" not in found and name in each and name in (*RANKED, "f1"):
             found[f"macro {name}"] = each[name].mean()
     return found
 
 
-def refused(task: Task, classes: int) -> dict[str, str]:
+def refused(task: Task, classes: Sequence[str], columns: Columns) -> dict[str, str]:
     """Metric of the task → why it cannot be computed, where that is known beforehand."""
-    if "challenge_score" not in task.metrics:
-        return {}
-    try:
-        _table(task, classes)
-    except (FileNotFoundError, ValueError) as error:
-        return {"challenge_score": str(error)}
-    return {}
+    found = {}
+    if task.kind == "multiclass" and not len(columns):
+        why = (
+            f"no class has {task.least_subjects} subjects with and without it in train and in test"
+        )
+        found = {name: why for name in task.metrics if name in (*RANKED, *OF_STAGES)}
+    if "challenge_score" in task.metrics:
+        try:
+            _table(task, classes)
+        except (FileNotFoundError, ValueError) as error:
+            found["challenge_score"] = str(error)
+    return found
 
 
 def averaged(each: Sequence[Measure]) -> Measure:
@@ -261,13 +269,13 @@ def _of_some(statistic: Statistic, places: NDArray[np.intp]) -> Measure:
     return Measure(lambda weights_DS: statistic(weights_DS[:, places]), per_subject=True)
 
 
-def _table(task: Task, classes: int) -> ChallengeWeights:
-    """The Challenge's weights in the order of the task's classes."""
-    if task.label_set not in CHALLENGE_CLASSES:
+def _table(task: Task, classes: Sequence[str]) -> ChallengeWeights:
+    """The Challenge's weights in the order of the classes."""
+    codes = CHALLENGE_CLASSES.get(task.label_set, {})
+    if not set(classes) <= set(codes):
         raise ValueError(
             f"the Challenge's score is of the label sets {', '.join(CHALLENGE_CLASSES)}, not "
-            f"{task.label_set!r}"
+            f"{task.label_set!r} with {', '.join(classes)}"
         )
-    codes = CHALLENGE_CLASSES[task.label_set]
     path = None if task.challenge_weights is None else Path(task.challenge_weights)
-    return read_weights(path, {name: codes[name] for name in task.classes or codes})
+    return read_weights(path, {name: codes[name] for name in classes})

@@ -13,7 +13,7 @@ import numpy as np
 from ..comparison import counted_columns
 from ..draws import Draws
 from ..figure import Figure
-from ..judging import Judged, Measure, averaged, draws_for, judged
+from ..judging import Columns, Judged, Measure, averaged, draws_for, judged
 from ..rounds import Truth
 from ..scores import Scores
 from ..tasks import Task
@@ -41,7 +41,7 @@ class Case:
             )
 
     @cached_property
-    def columns(self) -> np.ndarray[Any, np.dtype[np.intp]]:
+    def columns(self) -> Columns:
         """Places of the classes that enter macro figures."""
         return counted_columns(self.task, self.train, self.test)[0]
 

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ..judging import Measure, averaged, must_occur, one_hot, overall
+from ..judging import Columns, Measure, averaged, must_occur, one_hot, overall
 from ..multilabel import counted_classes
 from ..subgroups import AGE_BANDS, UNKNOWN, Built, Group, age_bands, by_group
 from .case import Case, Part, cell, plain
@@ -50,6 +50,9 @@ def subgroups(case: Case, figure: str) -> Part | None:
 def _build(case: Case, figure: str, rows: NDArray[np.intp]) -> Built | str:
     columns, classes = case.columns, len(case.test.classes)
     some: tuple[str, ...] | None = None
+    needed: Columns = np.empty(0, dtype=np.intp)
+    if case.task.kind == "regression":
+        needed = np.array([case.test.classes.index(quantity_of(figure))])
     if metric_of(figure) in BY_CLASS:
         there = one_hot(case.task, case.test.values[rows], classes)[:, columns]
         of_group = (there, case.test.subjects[rows])
@@ -60,6 +63,7 @@ def _build(case: Case, figure: str, rows: NDArray[np.intp]) -> Built | str:
             return f"no class that {least} of them have and {least} lack"
         if kept.dropped:
             some, columns = kept.kept, columns[kept.columns]
+        needed = columns
 
     def measure(of: NDArray[np.intp]) -> Measure:
         return averaged([overall(case.task, seed.of(of), columns)[figure] for seed in case.seeds])
@@ -68,7 +72,7 @@ def _build(case: Case, figure: str, rows: NDArray[np.intp]) -> Built | str:
     width = len(np.unique(case.test.subjects)) if everyone.per_subject else len(case.test)
     return Built(
         measure(rows),
-        must_occur(case.task, case.test.values[rows], classes, columns),
+        must_occur(case.task, case.test.values[rows], classes, needed),
         some,
         float(np.squeeze(everyone.statistic(np.ones((1, width))))),
     )

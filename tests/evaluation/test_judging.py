@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -160,6 +162,9 @@ def test_without_a_class_that_counts_there_is_still_kappa() -> None:
     what = task("multiclass", ("macro_f1", "kappa", "auroc"))
     none: NDArray[np.intp] = np.empty(0, dtype=np.intp)
     assert list(values_of(what, test, test, scores, none)) == ["kappa"]
+    told = refused(what, test.classes, none)
+    assert list(told) == ["macro_f1", "auroc"]
+    assert "no class has 10 subjects with and without it" in told["auroc"]
 
 
 def quantities() -> tuple[Truth, Floats]:
@@ -204,11 +209,11 @@ def test_the_better_of_two_models_is_told_with_seeds_averaged() -> None:
     assert difference.excludes(0)
 
 
-def test_the_challenges_score_is_of_all_classes_or_refused(tmp_path: Any) -> None:
+def test_the_challenges_score_is_of_all_classes_or_refused(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     names = tuple(SCORED_2021)
     values = rng.random((N, len(names))) < 0.15
-    test = truth_of(values, len(names))
+    test = replace(truth_of(values, len(names)), classes=names)
     scores = Scores(values + rng.normal(size=values.shape), values.astype(float), 0.0)
     table = tmp_path / "weights.csv"
     codes = ["|".join(of) for of in SCORED_2021.values()]
@@ -218,7 +223,7 @@ def test_the_challenges_score_is_of_all_classes_or_refused(tmp_path: Any) -> Non
     table.write_text("\n".join(lines))
     given: dict[str, Any] = {"label_set": "scored_2021", "threshold": "max_f1"}
     what = task("multilabel", ("challenge_score", "f1"), challenge_weights=str(table), **given)
-    assert refused(what, len(names)) == {}
+    assert refused(what, names, np.arange(4)) == {}
     found = values_of(what, test, test, scores, np.arange(4))
     # Worked out apart: half the credit for any answer, all of it for the right one.
     called, sinus = scores.test >= 1.0, np.zeros_like(values)
@@ -235,10 +240,16 @@ def test_the_challenges_score_is_of_all_classes_or_refused(tmp_path: Any) -> Non
     assert found["challenge_score"] == pytest.approx(expected)
     # Without the table that one figure is missing, and is said to be.
     bare = task("multilabel", ("challenge_score", "f1"), **given)
-    assert "physionetchallenges/evaluation-2021" in refused(bare, 26)["challenge_score"]
+    assert (
+        "physionetchallenges/evaluation-2021"
+        in refused(bare, names, np.arange(4))["challenge_score"]
+    )
     assert list(values_of(bare, test, test, scores, np.arange(4))) == ["macro f1"]
     other = task("multilabel", ("challenge_score",), threshold="max_f1")
-    assert "label sets scored_2020, scored_2021" in refused(other, 26)["challenge_score"]
+    assert (
+        "label sets scored_2020, scored_2021"
+        in refused(other, names, np.arange(4))["challenge_score"]
+    )
 
 
 def test_scores_of_other_rows_are_refused() -> None:

@@ -30,7 +30,7 @@ CLASSES = {
     "mitdb_aami_published": 5,
     **{
         f"sleep_{what}_{k}": k
-        for what in ("mesa", "watch_hr", "watch_hr_counts")
+        for what in ("mesa", "watch_hr", "watch_hr_counts", "watch_hr_smoothed_counts")
         for k in (5, 4, 3, 2)
     },
     "hr_ppg_dalia": 1,
@@ -136,6 +136,7 @@ def test_ones_own_file_is_read(tmp_path: Path) -> None:
         ({"cross_validation": 4, "folds": {"train": [1]}}, "no folds beside"),
         ({"classes": []}, "classes: name at least one"),
         ({"classes": ["MI", "MI"]}, "each once"),
+        ({"challenge_weights": "weights.csv"}, "null without challenge_score among the metrics"),
         ({"least_subjects": 0}, "least_subjects must be 1"),
         ({"folds": {"train": [1], "test": [1]}}, "more than once"),
     ],

@@ -174,6 +174,21 @@ def test_groups_stand_beside_everybody_on_the_classes_they_have() -> None:
     assert ages[0].endswith("under 18")
 
 
+def test_a_group_that_lacks_a_class_has_a_kappa_all_the_same() -> None:
+    sex = np.where(np.arange(N) // 2 % 2, "male", "female")
+    values = np.where(sex == "male", RNG.integers(0, 2, N), RNG.integers(0, 3, N))
+    test = truth_of(values, ("a", "b", "c"), sex=sex, age=[50.0] * N)
+    said = RNG.dirichlet(np.ones(3), N) + np.eye(3)[values]
+    part = subgroups(
+        case_of(task("multiclass", ("kappa",)), test, Scores(said, said, 0.0)), "kappa"
+    )
+    assert part is not None
+    for group in part.plain["groups"]:
+        rows = sex == group["value"]
+        expected = cohen_kappa_score(values[rows], said[rows].argmax(axis=1))
+        assert group["figure"]["value"] == pytest.approx(expected)
+
+
 def test_without_facts_there_are_no_subgroups() -> None:
     test, scores = labels()
     nothing = replace(test, facts=test.facts.with_columns(age=pl.lit(None, pl.Float64)))
