@@ -18,20 +18,22 @@ class FinetuneConfig:
     tasks: tuple[str, ...]
     """Shipped tasks, such as ptbxl_superdiagnostic, or YAML files; each gets a head."""
     model: str
-    """What to begin with: a pretrained encoder's folder (RUN/best), or a name of the zoo (resnet18)."""
+    """What to begin with: a pretrained encoder's folder (RUN/best) or hub id, or a name of the zoo
+    (resnet18)."""
     from_scratch: bool = False
     """Use the encoder's architecture alone, with new weights."""
     round: int = 0
     """Round of the tasks' cross-validation."""
     labelled: float = 1.0
-    """Share of the training subjects whose labels may be used."""
+    """Share of the training subjects with labels that is learned from."""
     subset_seed: int = 0
     """Which subjects those are; smaller shares are parts of larger ones."""
     crop_s: float | None = None
     """Learn from random stretches of so many seconds, and answer by the mean over a window's; null for
     whole windows."""
     layer_decay: float = 0.75
-    """Each block learns at this share of the rate of the one above it; 1 for one rate."""
+    """Each block of a pretrained encoder learns at this share of the rate of the one above it; 1 for one
+    rate, which new weights always have."""
     drop_path: float = 0.1
     """Probability that training skips a branch of the last block; lower ones less (encoders only)."""
     optim: OptimConfig = field(
@@ -48,6 +50,9 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         if not self.shards or not self.tasks:
             raise ValueError("shards and tasks: name at least one of each")
+        names = [Path(task).stem for task in self.tasks]
+        if len(set(names)) != len(names):
+            raise ValueError(f"tasks: each needs a name of its own, not {', '.join(names)}")
         if not 0 < self.labelled <= 1:
             raise ValueError(f"labelled must lie in (0, 1], not {self.labelled}")
         if not 0 < self.layer_decay <= 1:

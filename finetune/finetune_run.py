@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from accelerate import PartialState
+
 from ..configuration import USER_ERRORS, parse, tell
 from ..evaluation.scores import save_scores
 from .configuration import FinetuneConfig
@@ -15,6 +17,8 @@ def finetune(config: FinetuneConfig) -> None:
     of validation and test (`scores`). A run that was stopped goes on by the same command.
     """
     scores = learn(config)
+    if not PartialState().is_main_process:
+        return
     for task, found in (scores or {}).items():
         save_scores(config.run.out / "scores" / f"{task}.npz", found, {})
         print(f"{task}: {found.chosen:.4f} on validation")

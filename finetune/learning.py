@@ -15,32 +15,21 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 from numpy.typing import NDArray
-from torch import nn
 
-from ..evaluation.embeddings import check_windows
-from ..evaluation.probes import goodness
-from ..evaluation.rounds import Round, round_of
+from ..evaluation.rounds import Round
 from ..evaluation.scores import Scores
-from ..evaluation.splits import task_reader
 from ..evaluation.tasks import Task, load_task
-from ..models.backbones import Backbone, EncoderBackbone, ZooBackbone
-from ..models.encoder import ViTEncoder
-from ..models.pretrained import load_model
-from ..models.task_model import InputConfig, TaskModel, load_task_model, save_task_model
-from ..models.zoo.registry import MODELS
+from ..models.task_model import TaskModel, load_task_model, save_task_model
 from ..pretrain.checkpoint import Progress
 from ..pretrain.distributed import make_accelerator
 from ..pretrain.engine import Parts, finished, resume_point, train
 from ..pretrain.provenance import Provenance, provenance
-from ..shards.index import SPLITS
 from ..shards.reader import WindowReader
-from ..signals import Preprocessing
+from .beginning import begun_from, make_model, new_weights
 from .card import task_card
 from .configuration import FinetuneConfig
-from .objective import Learned, Supervised, balance_of, head_for
-
-FITTED_ON = 32
-"""Batches that a channel's mean and deviation are taken from."""
+from .objective import Learned, Supervised, balance_of
+from .rounds import check_validation, reached_on_validation, rounds_together
 
 
 def learn(config: FinetuneConfig) -> dict[str, Scores] | None:
@@ -49,6 +38,7 @@ def learn(config: FinetuneConfig) -> dict[str, Scores] | None:
     accelerator = make_accelerator(config.run)
     tasks = {Path(name).stem: load_task(name) for name in config.tasks}
     rounds = rounds_together(config, list(tasks.values()))
+    check_validation(list(tasks.values()), rounds)
     torch.manual_seed(config.run.seed)
     model = make_model(config, tasks, rounds)
     objective = make_objective(config, list(tasks.values()), rounds, model, accelerator.device)
@@ -61,66 +51,6 @@ def learn(config: FinetuneConfig) -> dict[str, Scores] | None:
     return scores
 
 
-def rounds_together(config: FinetuneConfig, tasks: Sequence[Task]) -> list[Round]:
-    """The round of each task, on shared readers. Raises `ValueError` where tasks differ in their windows."""
-    first = tasks[0]
-    for task in tasks[1:]:
-        for what in ("datasets", "folds", "cross_validation", "exclude_subjects"):
-            if getattr(task, what) != getattr(first, what):
-                raise ValueError(
-                    f"{task.title!r} and {first.title!r} differ in {what}: learn them in runs of their own"
-                )
-        if task.data(config.shards) != first.data(config.shards):
-            raise ValueError(
-                f"{task.title!r} and {first.title!r} read different windows: learn them in runs of their own"
-            )
-    readers = {
-        split: task_reader(first, config.shards, split, round=config.round, seed=config.run.seed)
-        for split in SPLITS
-    }
-    return [round_of(task, readers) for task in tasks]
-
-
-def make_model(
-    config: FinetuneConfig, tasks: dict[str, Task], rounds: Sequence[Round]
-) -> TaskModel:
-    """A new task model on the named backbone."""
-    reader = rounds[0].readers["train"]
-    data = reader.config
-    preprocessing = {
-        modality: Preprocessing(**reader.manifests[0]["config"]["preprocessing"][modality])
-        for modality in data.channels
-    }
-    inputs = InputConfig(data.channels, data.window_s, preprocessing, config.crop_s)
-    heads = [
-        head_for(name, task, one.truth["train"])
-        for (name, task), one in zip(tasks.items(), rounds, strict=True)
-    ]
-    return TaskModel(make_backbone(config, reader), heads, inputs)
-
-
-def make_backbone(config: FinetuneConfig, reader: WindowReader) -> Backbone:
-    """The named backbone: an encoder from its folder, or an architecture fitted to the windows' scale."""
-    if config.model in MODELS:
-        first = next(iter(reader.evaluation_batches(micro_batch=1, rank=0, ranks=1)))
-        rates = {windows.modality: windows.rate_hz for windows in first.streams.values()}
-        channels = tuple((m, c, rates[m]) for m, of in reader.config.channels.items() for c in of)
-        backbone = ZooBackbone(config.model, channels)
-        batches = reader.evaluation_batches(micro_batch=64, rank=0, ranks=1)
-        backbone.input.fit(b.streams for b, _ in zip(batches, range(FITTED_ON), strict=False))
-        return backbone
-    if not Path(config.model).exists() and "/" not in config.model:
-        raise ValueError(
-            f"model: {config.model!r} is no folder, and the zoo has {', '.join(MODELS)}"
-        )
-    pretrained = load_model(config.model)
-    check_windows(pretrained, reader)
-    encoder = pretrained.encoder
-    if config.from_scratch:
-        encoder = ViTEncoder(encoder.config)
-    return EncoderBackbone(encoder, config.drop_path)
-
-
 def make_objective(
     config: FinetuneConfig,
     tasks: Sequence[Task],
@@ -130,11 +60,12 @@ def make_objective(
 ) -> Supervised:
     """The model with the truth of train and validation."""
     train, validation = (
-        [Learned.of(t, r.truth[split], device) for t, r in zip(tasks, rounds, strict=True)]
+        [Learned.of(h, r.truth[split], device) for h, r in zip(model.heads, rounds, strict=True)]
         for split in ("train", "validation")
     )
     balance = [balance_of(t, r.truth["train"], device) for t, r in zip(tasks, rounds, strict=True)]
-    return Supervised(model, train, validation, balance, config.layer_decay).to(device)
+    decay = 1.0 if new_weights(config) else config.layer_decay
+    return Supervised(model, train, validation, balance, decay).to(device)
 
 
 def make_parts(
@@ -149,7 +80,7 @@ def make_parts(
     origin = provenance(readers["train"])
 
     def write_model(folder: Path, facts: dict[str, Any]) -> None:
-        facts = {**facts, **origin.facts(), "from": Path(config.model).name}
+        facts = {**facts, **origin.facts(), "from": begun_from(config)}
         model.facts = facts
         save_task_model(folder, model, task_card(config, model, tasks, origin, facts))
 
@@ -174,12 +105,12 @@ def make_parts(
         {
             "stage": "finetune",
             "synthetic": str(origin.synthetic).lower(),
-            "model": Path(config.model).name,
+            "model": begun_from(config),
         },
         0.0,
         write_model,
         draw,
-        blocks=[m for m in model.backbone.stages() if not isinstance(m, nn.ModuleList)],
+        blocks=list(model.backbone.stages()),
         judge=judge,
     )
 
@@ -193,7 +124,7 @@ def about(
 ) -> list[str]:
     """What is trained on what, in lines for people; first what must stand beside every figure."""
     parameters = sum(p.numel() for p in model.parameters())
-    begun = "new weights" if config.from_scratch or config.model in MODELS else "pretrained"
+    begun = "new weights" if new_weights(config) else "pretrained"
     return [
         *origin.notices,
         f"data       {origin.title}, windows of {model.inputs.window_s:g} s",
@@ -215,29 +146,20 @@ def answers(
     batches = reader.evaluation_batches(
         micro_batch=64, rank=accelerator.process_index, ranks=accelerator.num_processes
     )
-    mine = []
+    kept = []
     for batch in batches:
         if len(batch):
             with accelerator.autocast():
-                said = model.answers(batch.to(accelerator.device).streams)
-            mine.append((batch.positions.numpy(), [one.double().cpu().numpy() for one in said]))
+                kept.append((batch.positions, model.answers(batch.to(accelerator.device).streams)))
     model.train(training)
+    # Copied at the end, so that a GPU is not waited for after every batch.
+    mine = [(at.numpy(), [one.double().cpu().numpy() for one in said]) for at, said in kept]
     everybody = gather_object(mine)
     found = [np.zeros((reader.windows, len(head.classes))) for head in model.heads]
     for positions, said in everybody:
         for one, part in zip(found, said, strict=True):
             one[positions] = part
     return found
-
-
-def reached_on_validation(task: Task, one: Round, said_WK: NDArray[np.float64]) -> float:
-    """The figure that choices are made by."""
-    truth = one.truth["validation"]
-    return goodness(
-        task.kind,
-        one.of("validation", truth.values),
-        one.of("validation", said_WK[truth.windows]),
-    )
 
 
 def final_scores(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..evaluation.targets import Targets
-from ..evaluation.tasks import Task
+from ..evaluation.tasks import Kind, Task
 from ..models.task_model import HeadConfig, TaskModel
 from ..pretrain.objectives.base import Outcome
 from ..signals.randomness import uniform
@@ -27,19 +27,26 @@ from ..signals.windows import Batch
 
 @dataclass
 class Learned:
-    """One task's truth on one device: `values` by place, and `place` by row of the index or anchor."""
+    """One task's truth on one device: `values` by place, and `place` by row of the index or anchor.
 
-    task: Task
+    Quantities are in units of the head: 0 is their mean in training, 1 their deviation; NaN is not stated.
+    """
+
+    kind: Kind
     values: Tensor
     place: Tensor
 
     @classmethod
-    def of(cls, task: Task, truth: Targets, device: torch.device) -> Learned:
+    def of(cls, head: HeadConfig, truth: Targets, device: torch.device) -> Learned:
         """The truth of a split."""
-        values = torch.from_numpy(truth.values).to(device)
+        values = truth.values
+        if head.kind == "regression":
+            values = (values - np.array(head.mean)) / np.array(head.spread)
+        if head.kind != "multiclass":
+            values = values.astype(np.float32)
         return cls(
-            task,
-            values if task.kind == "multiclass" else values.float(),
+            head.kind,
+            torch.from_numpy(values).to(device),
             torch.from_numpy(truth.place).to(device),
         )
 
@@ -82,11 +89,11 @@ class Supervised(nn.Module):
             draws_BM2 = self._draw(batch, "depth", 2 * M).view(-1, M, 2)
         sums, counts = [], []
         outputs = self.model(streams, draws_BM2)
-        for learned, head, output_BK, weight in zip(
-            self.truths[self.training], self.model.heads, outputs, self.balance, strict=True
+        for learned, output_BK, weight_K in zip(
+            self.truths[self.training], outputs, self.balance, strict=True
         ):
             truth, known_B = learned.of_batch(batch)
-            loss_B = loss_of(learned.task, head, output_BK.float(), truth, weight)
+            loss_B = loss_of(learned.kind, output_BK.float(), truth, weight_K)
             sums.append((loss_B * known_B).sum())
             counts.append(known_B.sum())
         return Outcome(torch.stack(sums).sum(), torch.stack(counts).sum().float())
@@ -98,8 +105,8 @@ class Supervised(nn.Module):
         return torch.stack([one.of_batch(batch)[1].sum() for one in truths]).sum().float()
 
     def parameter_groups(self) -> Iterator[tuple[list[str], float]]:
-        """Layer-wise decay (Bao et al., ICLR 2022): the stage s of S learns at decay^(S + 1 − s) of the rate
-        of the heads."""
+        """Layer-wise decay (Bao et al., ICLR 2022): stage s of S learns at decay^(S + 1 − s) of the rate of the
+        heads and last norms."""
         names = {id(p): n for n, p in self.named_parameters()}
         stages = list(self.model.backbone.stages())
         for number, stage in enumerate(stages):
@@ -112,25 +119,33 @@ class Supervised(nn.Module):
         return uniform(batch.seed, batch.epoch, batch.positions, purpose, numbers)
 
 
-def loss_of(
-    task: Task, head: HeadConfig, output_BK: Tensor, truth: Tensor, weight_K: Tensor | None
-) -> Tensor:
-    """Loss of each window [B], whatever stands where there is no truth."""
-    if task.kind == "multilabel":
+def loss_of(kind: Kind, output_BK: Tensor, truth: Tensor, weight_K: Tensor | None) -> Tensor:
+    """Loss of each window [B], whatever stands where there is no truth: cross-entropy of each class on its own
+    or of all of them, or the mean absolute error over the quantities that are stated."""
+    if kind == "multilabel":
         each_BK = F.binary_cross_entropy_with_logits(output_BK, truth, reduction="none")
         return each_BK.mean(dim=1)
-    if task.kind == "multiclass":
+    if kind == "multiclass":
         return F.cross_entropy(output_BK, truth, weight=weight_K, reduction="none")
     stated_BK = truth.isfinite()
-    wanted_BK = (truth - truth.new_tensor(head.mean)) / truth.new_tensor(head.spread)
-    error_BK = (output_BK - wanted_BK.nan_to_num()).abs() * stated_BK
+    error_BK = (output_BK - truth.nan_to_num()).abs() * stated_BK
     return error_BK.sum(dim=1) / stated_BK.sum(dim=1).clamp_min(1)
 
 
 def head_for(name: str, task: Task, truth: Targets) -> HeadConfig:
-    """The head of a task; a quantity's scale is that of its training windows."""
+    """The head of a task; a quantity's scale is that of its training windows.
+
+    Raises `ValueError` for a quantity that none of them states.
+    """
     if task.kind != "regression":
         return HeadConfig(name, task.kind, truth.classes)
+    stated_K = np.isfinite(truth.values).any(axis=0)
+    if not stated_K.all():
+        unknown = [name for name, has in zip(truth.classes, stated_K, strict=True) if not has]
+        raise ValueError(
+            f"{task.title!r}: no training window states {', '.join(unknown)}: leave it out of the task's "
+            "`classes`, or train on more subjects"
+        )
     mean, spread = np.nanmean(truth.values, axis=0), np.nanstd(truth.values, axis=0)
     return HeadConfig(
         name,

@@ -33,7 +33,8 @@ class Backbone(nn.Module):
 
     @abstractmethod
     def stages(self) -> Iterator[nn.Module]:
-        """Its parts from the input to the output, which may learn at different rates."""
+        """Its parts from the input to the output, which may learn at different rates; what is in none of them
+        learns as the heads do."""
 
     @abstractmethod
     def described(self) -> dict[str, Any]:
@@ -63,11 +64,14 @@ class EncoderBackbone(Backbone):
         return len(self.encoder.blocks.blocks) if self.drop_path else 0
 
     def forward(self, streams: Mapping[str, Windows], draws_BM2: Tensor | None = None) -> Tensor:
-        """Mean of the tokens, normalised (He et al., CVPR 2022) [B, D]. Raises `ValueError` where the encoder's modality is not among them."""
+        """Mean of the tokens, normalised (He et al., CVPR 2022) [B, D]. Raises `ValueError` where the encoder's
+        modality is not among them."""
         modality = self.encoder.config.patch.modality
         windows = next((w for w in streams.values() if w.modality == modality), None)
         if windows is None:
-            raise ValueError(f"the encoder reads {modality}, but the windows hold {list(streams)}")
+            raise ValueError(
+                f"the encoder reads {modality}, but the windows hold {', '.join(streams) or 'nothing'}"
+            )
         weight_BM2 = None
         if draws_BM2 is not None and self.training:
             last = draws_BM2.shape[1] - 1
@@ -80,7 +84,6 @@ class EncoderBackbone(Backbone):
     def stages(self) -> Iterator[nn.Module]:
         yield self.encoder.tokenizer
         yield from self.encoder.blocks.blocks
-        yield nn.ModuleList([self.encoder.blocks.norm, self.norm])
 
     def described(self) -> dict[str, Any]:
         return {"encoder": dataclasses.asdict(self.encoder.config)}

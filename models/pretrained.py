@@ -160,10 +160,15 @@ def load_model(source: str | Path) -> PretrainedModel:
     """A trained model from its folder, or from a Hugging Face hub id where the hub can be reached.
 
     Raises `FileNotFoundError` where there is no such folder and the hub has none; `ValueError` where the
-    folder's layout is newer than this version or the weights do not fit the config.
+    folder's layout is newer than this version, it is a task model, or the weights do not fit the config.
     """
     folder = model_folder(source)
     config = json.loads((folder / "config.json").read_text())
+    if config.get("kind") == "task":
+        raise ValueError(
+            f"{folder} is a task model, which gives answers and no embeddings: load it with "
+            "`biofm.models.task_model.load_task_model`; its encoder before fine-tuning has a folder of its own"
+        )
     if config.get("format") != FORMAT:
         raise ValueError(
             f"{folder}/config.json has layout {config.get('format')!r}, this biofm reads {FORMAT}: "

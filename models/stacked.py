@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from ..signals.windows import Windows
 
@@ -21,7 +20,7 @@ class StackedInput(nn.Module):
     """Channels in a fixed order, each with mean 0 and deviation 1 as in training; missing samples are 0.
 
     `channels` are (modality, name, rate in Hz). `fit` measures mean and deviation. Raises `ValueError` for
-    windows without one of the modalities, or of another rate.
+    windows without one of the modalities or channels, or of another rate.
     """
 
     mean: Tensor
@@ -57,25 +56,45 @@ class StackedInput(nn.Module):
 
     def _stack(self, streams: Mapping[str, Windows]) -> tuple[Tensor, Tensor]:
         """(physical units [B, C, T], where missing [B, C, T])."""
-        parts, missing = [], []
+        parts: list[Tensor] = []
+        missing: list[Tensor] = []
         by_modality = {windows.modality: windows for windows in streams.values()}
-        seconds = {w.samples.shape[2] / w.rate_hz for w in streams.values()}
-        T = round(min(seconds) * self.rate_hz)
-        for modality in dict.fromkeys(modality for modality, _, _ in self.channels):
-            wanted = [(name, rate) for m, name, rate in self.channels if m == modality]
+        used = {modality: rate for modality, _, rate in self.channels}
+        for modality, rate_hz in used.items():
             windows = by_modality.get(modality)
-            if windows is None or any(rate != windows.rate_hz for _, rate in wanted):
-                found = {m: f"{w.rate_hz:g} Hz" for m, w in by_modality.items()}
+            if windows is None or windows.rate_hz != rate_hz:
+                found = ", ".join(f"{m} at {w.rate_hz:g} Hz" for m, w in by_modality.items())
                 raise ValueError(
-                    f"this model reads {modality} at {wanted[0][1]:g} Hz, but the windows hold {found}"
+                    f"this model reads {modality} at {rate_hz:g} Hz, but the windows hold {found or 'nothing'}"
                 )
-            rows = [windows.channels.index(name) for name, _ in wanted]
-            x_BCN, missing_BCN = windows.physical()
-            parts.append(_at_length(x_BCN[:, rows], T))
-            missing.append(_at_length(missing_BCN[:, rows].float(), T) > 0.5)
+        T = max(by_modality[modality].samples.shape[2] for modality in used)
+        for modality in used:
+            windows = by_modality[modality]
+            rows = self._rows(windows)
+            for found_BCN, to in zip(windows.physical(), (parts, missing), strict=True):
+                # A list as an index would make a GPU wait.
+                if rows != list(range(len(windows.channels))):
+                    found_BCN = found_BCN[:, rows]
+                to.append(_on_grid(found_BCN, windows.rate_hz, self.rate_hz, T))
         return torch.cat(parts, dim=1), torch.cat(missing, dim=1)
 
+    def _rows(self, windows: Windows) -> list[int]:
+        """Where this model's channels of a modality stand in the windows."""
+        wanted = [name for modality, name, _ in self.channels if modality == windows.modality]
+        if unknown := [name for name in wanted if name not in windows.channels]:
+            raise ValueError(
+                f"this model reads {windows.modality} {', '.join(unknown)}, but the windows hold "
+                f"{', '.join(windows.channels)}"
+            )
+        return [windows.channels.index(name) for name in wanted]
 
-def _at_length(x_BCN: Tensor, length: int) -> Tensor:
-    """The nearest sample at each of `length` times: slow channels become steps, nothing is invented."""
-    return x_BCN if x_BCN.shape[2] == length else F.interpolate(x_BCN, length, mode="nearest-exact")
+
+def _on_grid(x_BCN: Tensor, rate_hz: float, grid_hz: float, length: int) -> Tensor:
+    """The nearest of the samples at `length` times of a faster grid: slow channels become steps, nothing is
+    invented. A slow channel may end up to a sample early: its last one then holds."""
+    N = x_BCN.shape[2]
+    if rate_hz == grid_hz and length == N:
+        return x_BCN
+    middle_T = torch.arange(length, device=x_BCN.device, dtype=torch.float64) + 0.5
+    index_T = (middle_T * (rate_hz / grid_hz)).long().clamp_max(N - 1)
+    return x_BCN.index_select(2, index_T)

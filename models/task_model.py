@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -69,9 +71,9 @@ class InputConfig:
         """Where the crops of a window begin: one after the other, the last one at the window's end."""
         if self.crop_s is None or self.crop_s >= self.window_s:
             return [0.0]
-        last_s = self.window_s - self.crop_s
-        inner = range(int(last_s / self.crop_s) + 1)
-        return sorted({*(n * self.crop_s for n in inner), last_s})
+        # Ten crops of 0.1 s fill a window of 1 s, whatever 1 / 0.1 is in binary.
+        crops = math.ceil(self.window_s / self.crop_s - 1e-6)
+        return [*(n * self.crop_s for n in range(crops - 1)), self.window_s - self.crop_s]
 
 
 class TaskModel(nn.Module):
@@ -140,29 +142,52 @@ def save_task_model(folder: Path, model: TaskModel, card: str) -> None:
 
 
 def load_task_model(folder: Path) -> TaskModel:
-    """A task model from its folder.
+    """A task model from its folder, in evaluation mode.
 
     Raises `FileNotFoundError` where there is none, `ValueError` for another kind of model, a newer layout,
-    or weights that do not fit the config.
+    or a folder that is damaged.
     """
     path = folder / "config.json"
     if not path.is_file():
         raise FileNotFoundError(
             f"no model folder {folder} (config.json is missing): a fine-tuned model is in <run folder>/best"
         )
-    config = json.loads(path.read_text())
-    if config.get("kind") != "task" or config.get("format") != FORMAT:
+    try:
+        config = json.loads(path.read_text())
+        kind, layout = config.get("kind"), config.get("format")
+    except (ValueError, AttributeError) as error:
+        raise _damaged(path, error) from error
+    if kind != "task":
         raise ValueError(
-            f"{path} is no task model of layout {FORMAT}: an encoder becomes one by `biofm finetune`"
+            f"{path} is an encoder, which answers nothing yet: `biofm finetune --model {folder}` makes a task "
+            "model of it, and `load_model` loads it as it is"
         )
-    heads = [
-        HeadConfig(h["task"], h["kind"], tuple(h["classes"]), tuple(h["mean"]), tuple(h["spread"]))
-        for h in config["heads"]
-    ]
+    if layout != FORMAT:
+        raise ValueError(
+            f"{path} has layout {layout!r}, this biofm reads {FORMAT}: install the version that wrote it"
+        )
+    try:
+        model = _model_of(config)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path, error) from error
+    try:
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise _damaged(folder / "model.safetensors", error) from error
+    return model.eval()
+
+
+def _model_of(config: Mapping[str, Any]) -> TaskModel:
+    """The model that a `config.json` describes, with new weights."""
     inputs = config["inputs"]
-    model = TaskModel(
+    return TaskModel(
         make_backbone(config["backbone"]),
-        heads,
+        [
+            HeadConfig(
+                h["task"], h["kind"], tuple(h["classes"]), tuple(h["mean"]), tuple(h["spread"])
+            )
+            for h in config["heads"]
+        ],
         InputConfig(
             {m: tuple(c) for m, c in inputs["channels"].items()},
             inputs["window_s"],
@@ -171,10 +196,10 @@ def load_task_model(folder: Path) -> TaskModel:
         ),
         config["facts"],
     )
-    try:
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-    except (OSError, RuntimeError) as error:
-        raise ValueError(
-            f"{folder}/model.safetensors does not fit its config.json ({error}): get the folder again"
-        ) from error
-    return model.eval()
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    said = " ".join(str(error).split())[:300]
+    return ValueError(
+        f"{path} is damaged or not of this folder ({type(error).__name__}: {said}): get the folder again"
+    )

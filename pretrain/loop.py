@@ -166,7 +166,8 @@ def make_optimizer(objective: nn.Module, optim: OptimConfig) -> torch.optim.Adam
     groups = []
     for names, scale in divided() if divided else [(list(parameters), 1.0)]:
         for decays in (True, False):
-            chosen = [parameters[n] for n in names if _decays(n, parameters[n]) is decays]
+            learning = [n for n in names if n in parameters]
+            chosen = [parameters[n] for n in learning if _decays(n, parameters[n]) is decays]
             if chosen:
                 decay = optim.weight_decay if decays else 0.0
                 groups.append({"params": chosen, "weight_decay": decay, "lr_scale": scale})
@@ -245,6 +246,7 @@ def validation_loss(t: Training, model: nn.Module) -> float:
 
 def validate(t: Training, model: nn.Module, progress: Progress, bar: Any) -> None:
     """Measure, keep the best model, draw."""
+    share_buffers(t)
     loss = validation_loss(t, model)
     figures, value = ({}, loss) if t.judge is None else t.judge()
     better = value < progress.best
@@ -263,6 +265,13 @@ def validate(t: Training, model: nn.Module, progress: Progress, bar: Any) -> Non
         bar.write(f"epoch {progress.epoch}/{t.optim.epochs}: {told}{' (best)' if better else ''}")
     t.accelerator.wait_for_everyone()
     t.meter.restart()
+
+
+def share_buffers(t: Training) -> None:
+    """Give all ranks the main process's running statistics (batch norm), which are what is kept of them."""
+    if t.accelerator.num_processes > 1:
+        for buffer in t.objective.buffers():
+            torch.distributed.broadcast(buffer, src=0)
 
 
 def save(t: Training, progress: Progress) -> None:

@@ -83,12 +83,19 @@ class Batch:
 def crop(windows: Windows, start_s: float | Tensor, length_s: float) -> Windows:
     """A stretch of each window; `start_s` is one time for all rows, or one for each [B].
 
-    The caller sees to it that it lies inside the window.
+    It begins at the nearest sample. The caller sees to it that it lies inside the window, but for the one sample
+    that rounding may add: it is then moved back. Raises `ValueError` where it holds no sample, or more than there are.
     """
-    B, C, _ = windows.samples.shape
+    B, C, T = windows.samples.shape
     length = round(length_s * windows.rate_hz)
-    start_B = torch.as_tensor(start_s, dtype=torch.float64, device=windows.samples.device)
-    first_B = (start_B * windows.rate_hz).round().long().expand(B)
+    if not 0 < length <= T:
+        raise ValueError(
+            f"a stretch of {length_s:g} s holds {length} samples of {windows.modality} at {windows.rate_hz:g} Hz, "
+            f"and the windows have {T}: choose a length between one sample and {T / windows.rate_hz:g} s"
+        )
+    if not isinstance(start_s, Tensor):
+        start_s = torch.full((B,), start_s, dtype=torch.float64, device=windows.samples.device)
+    first_B = (start_s.double() * windows.rate_hz).round().long().clamp(0, T - length)
     index_BT = first_B[:, None] + torch.arange(length, device=first_B.device)
     samples = windows.samples.gather(2, index_BT[:, None].expand(B, C, length))
     return replace(windows, samples=samples)
