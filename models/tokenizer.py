@@ -48,9 +48,11 @@ class PatchConfig:
     """One learned token at both ends of each lead (ST-MEM)."""
     scale: Literal["window", "unit"] = "unit"
     """`window`: zero mean and unit deviation over all channels and samples of a window (ST-MEM), which
-    forgets how large the signal was. `unit`: the physical signal divided by `unit`, which remembers."""
+    forgets how large the signal was. `unit`: (physical signal − `centre`) / `unit`, which remembers."""
     unit: float = 0.25
     """What becomes 1 where scale is `unit`; 0.25 mV is about the deviation of an ECG."""
+    centre: float = 0.0
+    """What becomes 0 where scale is `unit`: for signals that do not swing around 0, such as heart rate."""
     floor: float = 1e-6
     """Added to the variance of a window where scale is `window`, in squared units."""
     positions: int | None = None
@@ -142,7 +144,7 @@ class PatchTokenizer(nn.Module):
             )
             x_BCT = (x_BCT - mean) / deviation
         else:
-            x_BCT = x_BCT / self.config.unit
+            x_BCT = (x_BCT - self.config.centre) / self.config.unit
         if not complete:
             x_BCT = x_BCT.masked_fill(missing_BCT, 0.0)
         B, C, T = x_BCT.shape

@@ -30,15 +30,18 @@ def draw_reconstruction(objective: MAE, batch: Batch, path: Path, note: str) -> 
         seen = objective.reconstruct(batch)
     patch = objective.encoder.config.patch
     channels = batch.streams[objective.stream].channels
-    truth_CT, guess_CT, hidden_CT = as_leads(seen, 1.0 if patch.scale == "window" else patch.unit)
+    unit, centre = (1.0, 0.0) if patch.scale == "window" else (patch.unit, patch.centre)
+    truth_CT, guess_CT, hidden_CT = as_leads(seen, unit, centre)
     shown = [c for c in LEADS_SHOWN if c in channels] or list(channels[:6])
     time_s = np.arange(truth_CT.shape[1]) / patch.rate_hz
-    unit = "the window's deviation" if patch.scale == "window" else UNITS[patch.modality]
+    name = "the window's deviation" if patch.scale == "window" else UNITS[patch.modality]
     figure = Figure(figsize=(12, 1.5 * len(shown) + 0.8))
     axes = figure.subplots(len(shown), 1, sharex=True, squeeze=False)
     for axis, lead in zip(axes[:, 0], shown, strict=True):
         row = channels.index(lead)
-        paper(axis, time_s[-1])
+        axis.set_xlim(0, time_s[-1])
+        if patch.modality == "ecg":
+            paper(axis, time_s[-1])
         hidden = hidden_CT[row]
         axis.fill_between(
             time_s,
@@ -64,17 +67,17 @@ def draw_reconstruction(objective: MAE, batch: Batch, path: Path, note: str) -> 
         axis.set_ylabel(lead, rotation=0, ha="right", va="center")
     axes[0, 0].legend(loc="upper right", ncols=2, fontsize=8, frameon=False)
     axes[0, 0].set_title(note, fontsize=9, loc="left")
-    axes[-1, 0].set_xlabel(f"time in s; shaded parts were hidden from the model; unit: {unit}")
+    axes[-1, 0].set_xlabel(f"time in s; shaded parts were hidden from the model; unit: {name}")
     figure.tight_layout()
     save_figure(figure, path)
 
 
 def as_leads(
-    seen: Reconstruction, unit: float
+    seen: Reconstruction, unit: float, centre: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
     """The first row of a batch as truth, reconstruction and hidden flags, each [C, T]."""
-    truth_BCNP = seen.patches.values_BCNP * unit
-    guess_BCNP = (seen.prediction.float() * seen.deviation + seen.mean) * unit
+    truth_BCNP = seen.patches.values_BCNP * unit + centre
+    guess_BCNP = (seen.prediction.float() * seen.deviation + seen.mean) * unit + centre
     hidden_BCNP = seen.mask.hidden[..., None].expand_as(truth_BCNP)
     truth, guess, hidden = (
         x[0].flatten(1).cpu().numpy() for x in (truth_BCNP, guess_BCNP, hidden_BCNP)

@@ -119,6 +119,14 @@ def test_scale_by_unit_remembers_how_large_the_signal_was_and_by_window_forgets(
             assert torch.allclose(encoder(windows), encoder(double), atol=1e-4) is same
 
 
+def test_the_centre_is_what_becomes_0_and_what_is_missing_is_there_too() -> None:
+    digital = torch.tensor([[[60, 75, MISSING, 45]]], dtype=torch.int16)
+    heart = Windows("hr", 1.0, ("hr",), digital, torch.ones(1, 1), torch.zeros(1, 1))
+    patch = PatchConfig("hr", ("hr",), 1.0, samples=4, unit=15.0, centre=60.0)
+    patches = ViTEncoder(EncoderConfig(depth=1, patch=patch)).tokenizer.patches(heart)
+    assert patches.values_BCNP.flatten().tolist() == [0, 1, 0, -1]
+
+
 def test_wrong_rate_modality_and_channel_are_refused_with_the_remedy() -> None:
     encoder = make_encoder("all", channels=("I", "II"))
     with pytest.raises(ValueError, match=r"reads ecg at 100 Hz.*250 Hz"):
