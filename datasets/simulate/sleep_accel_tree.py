@@ -28,7 +28,7 @@ def write(folder: Path, records: int, seed: int, shown: Shown) -> list[Truth]:
 
 
 def _subject(folder: Path, name: str, index: int, seed: int) -> Truth:
-    """One subject: of every seven the second has derived counts in place of motion, the third no steps."""
+    """One subject: of every seven the second has no motion, the third no steps, the fourth no derived counts."""
     rng = np.random.default_rng([seed, 1, index])
     night = draw_night(rng, HOURS, rng.uniform(50, 68))
     labels = _labels(rng, night, index)
@@ -40,7 +40,7 @@ def _subject(folder: Path, name: str, index: int, seed: int) -> Truth:
     _save(folder / "heart_rate" / f"{name}_heartrate.txt", heart, ",", 5)
     if moves := index % 7 != 1:
         _save(folder / "motion" / f"{name}_acceleration.txt", _motion(rng, night), " ", 6)
-    derived = None if moves else _derived(folder, name, night, labels)
+    derived = _derived(folder, name, night, labels) if index % 7 != 3 else None
     steps = _steps(rng) if index % 7 != 2 else None
     if steps:
         _save(folder / "steps" / f"{name}_steps.txt", steps, ",", 0)
@@ -104,7 +104,7 @@ def _motion(rng: np.random.Generator, night: Night) -> _Table:
 
 
 def _derived(folder: Path, name: str, night: Night, labels: _Table) -> list[float | None]:
-    """What the published code leaves of motion that is not there: counts of all scored epochs but a few.
+    """What the published code leaves of the motion: counts of all scored epochs but two.
 
     Returns the counts of every epoch of the night, None where the files have none.
     """

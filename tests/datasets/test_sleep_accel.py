@@ -245,9 +245,16 @@ def test_the_twin_is_read_as_planted(tmp_path: Path) -> None:
             stages[int(annotation.onset_s // 30)] = annotation.code.removeprefix("stage:")
         assert stages == row["stages"]
         series = {one.channels[0]: one for one in recording.series}
-        assert ("x" in series) == row["motion"]
-        # Those without motion have counts that others derived.
-        assert row["motion"] == (row["smoothed_counts"] is None)
+        signals = {one.channels[0]: one for one in recording.signals}
+        assert ("x" in series) == row["motion"] == ("counts" in signals)
+        planted = row["smoothed_counts"]
+        assert ("smoothed_counts" in signals) == (planted is not None)
+        if planted is not None:
+            derived = signals.pop("smoothed_counts")
+            first = round(derived.start_s / 30)
+            there = np.array(planted[first:][: derived.samples.shape[1]], float)
+            np.testing.assert_allclose(derived.physical()[0], there, atol=1e-5)
+            assert np.isfinite(there).sum() == sum(value is not None for value in planted)
         assert ("steps" in series) == (row["steps"] is not None)
         if row["steps"] is not None:
             assert series["steps"].values.sum() == row["steps"]
@@ -257,14 +264,7 @@ def test_the_twin_is_read_as_planted(tmp_path: Path) -> None:
         epochs = np.floor(heart.times_s / 30).astype(int)
         found = [heart.values[0, epochs == epoch].mean() for epoch in range(len(stages))]
         np.testing.assert_allclose(found, row["heart_bpm"], atol=6)
-        for signal in recording.signals:
-            if not row["motion"]:
-                begin = round(signal.start_s / 30)
-                planted = np.array(row["smoothed_counts"], float)
-                end = begin + signal.samples.shape[1]
-                np.testing.assert_allclose(signal.physical()[0], planted[begin:end], atol=1e-5)
-                assert np.isnan(planted).sum() == np.isnan(planted[begin:end]).sum() + begin
-                continue
+        for signal in signals.values():
             first = round(-signal.start_s / 30)
             counts = signal.physical()[0, first : first + len(stages)]
             assert np.isfinite(counts).all()
