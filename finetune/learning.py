@@ -20,6 +20,7 @@ from ..evaluation.rounds import Round
 from ..evaluation.scores import Scores
 from ..evaluation.tasks import Task, load_task
 from ..models.task_model import TaskModel, load_task_model, save_task_model
+from ..models.zoo.registry import MODELS
 from ..pretrain.checkpoint import Progress
 from ..pretrain.distributed import make_accelerator
 from ..pretrain.engine import Parts, finished, resume_point, train
@@ -35,7 +36,7 @@ from .rounds import check_validation, reached_on_validation, rounds_together
 def learn(config: FinetuneConfig) -> dict[str, Scores] | None:
     """Train, or go on training; each task's scores, or None where a signal stopped the run."""
     resume_from = resume_point(config)
-    accelerator = make_accelerator(config.run)
+    accelerator = make_accelerator(config.run, unused=config.model not in MODELS)
     tasks = {Path(name).stem: load_task(name) for name in config.tasks}
     rounds = rounds_together(config, list(tasks.values()))
     check_validation(list(tasks.values()), rounds)

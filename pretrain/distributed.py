@@ -7,7 +7,7 @@ import signal
 from types import FrameType
 
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor
 
 from .configuration import RunConfig
@@ -15,8 +15,11 @@ from .configuration import RunConfig
 CPU_COMMAND = "accelerate launch --config_file configs/accelerate/cpu2.yaml pretrain/mae.py"
 
 
-def make_accelerator(run: RunConfig) -> Accelerator:
+def make_accelerator(run: RunConfig, *, unused: bool = False) -> Accelerator:
     """An `Accelerator` on the GPU where there is one, with the precision the run asks for.
+
+    `unused` says that a step may leave parameters out, such as those that stand in for missing channels:
+    data-parallel wrappers wait for their gradients unless told.
 
     Raises `RuntimeError` when the processes that were started are not the ones that take part:
     accelerate would otherwise train the same model several times, side by side and in silence.
@@ -27,7 +30,11 @@ def make_accelerator(run: RunConfig) -> Accelerator:
         if run.precision == "auto"
         else run.precision == "bf16"
     )
-    accelerator = Accelerator(cpu=not gpu, mixed_precision="bf16" if bf16 else "no")
+    accelerator = Accelerator(
+        cpu=not gpu,
+        mixed_precision="bf16" if bf16 else "no",
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unused)],
+    )
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != started:
         raise RuntimeError(
