@@ -4,6 +4,10 @@ Sleep changes slowly: labels that are off by one epoch cost a model only a few h
 notices in a table. But calls then agree better with the labels moved back, on the very same epochs, and in the
 same draws of subjects the difference is clear.
 
+On sixteen real nights staged from heart rate (hand-made features, kappa 0.41), labels moved by −3 to 3 epochs gave
+that shift as the best in every case, and beyond chance in five of six; it was missed for labels an epoch late. A
+model that tells stages apart sharply in time shows more, one that looks at half an hour less.
+
 **What it cannot tell**: where all labels, those that were learned from as well, are off alike, the model learned
 the shift along with the stages and agrees best at none. It finds recordings that differ from the rest: another
 scorer's clock, a file whose first row was taken for a header, a dropped epoch.
@@ -29,6 +33,8 @@ from .sleep import confusions, kappa, pooled
 
 STEPS = 3
 """Shifts that are compared, to either side, in steps of the labels."""
+MARGIN = 0.02
+"""Gain in kappa from which a single subject is named: sixteen real nights in their place gained 0.012 at most."""
 LEVEL = 0.95
 """Of the intervals of all shifts together: each one's is wider, so that six looks do not make a find."""
 
@@ -38,7 +44,7 @@ class LabelShift:
     """Agreement of calls with labels moved later by so many steps, on the same epochs at every shift.
 
     `kappa` has its interval over subjects, `ahead` by how much a shift surpasses none (other shifts alone).
-    `subjects` are those who, alone, agree best at another shift than 0, with that shift.
+    `subjects` are those who, alone, agree better at another shift by `MARGIN`, with their best shift.
     """
 
     kappa: dict[int, Figure]
@@ -81,15 +87,16 @@ def label_shift(truth: Truth, scores_NK: Floats) -> LabelShift:
     }
     others = [shift for shift in partner if shift]
     level = 1 - (1 - LEVEL) / len(others)
-    alone = {shift: np.nan_to_num(kappa(counts[shift])) for shift in partner}
-    shifts = np.array(list(partner))
-    # Where shifts are equal, none.
-    best_S = shifts[np.argmax([alone[s] + 1e-12 * (s == 0) for s in partner], axis=0)]
+    alone_LS = np.nan_to_num([kappa(counts[shift]) for shift in partner])
+    gains = alone_LS.max(axis=0) - alone_LS[list(partner).index(0)]
+    best_S = np.array(list(partner))[alone_LS.argmax(axis=0)]
     return LabelShift(
         kappa={shift: of[shift].figures()[0] for shift in partner},
         ahead={shift: (of[shift] - of[0]).figures(level)[0] for shift in others},
         subjects={
-            str(name): int(best) for name, best in zip(subjects, best_S, strict=True) if best
+            str(name): int(best)
+            for name, best, gain in zip(subjects, best_S, gains, strict=True)
+            if gain > MARGIN
         },
         step_s=step_s,
     )
@@ -118,7 +125,7 @@ def section(found: LabelShift) -> Section:
         "Do the labels stand in their place?",
         (
             verdict,
-            f"Subjects who alone agree best at another shift: {each or 'none'}.",
+            f"Subjects who alone agree better at another shift by {MARGIN:g} or more: {each or 'none'}.",
             "Where all labels are off alike, those learned from as well, this comparison cannot tell.",
         ),
         (
