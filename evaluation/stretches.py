@@ -3,7 +3,7 @@
 - Heart rate: level, deviation and changes over 0.5 to 30 minutes before and after the epoch, as levels and
   against the hour around it; the deviation within ±285 s of heart rate filtered by a difference of Gaussians
   (120 s, and 600 s with weight 0.75), the feature of Walch et al. (SLEEP 42:zsz180, 2019).
-- Activity counts: how many, and in how much of the time, over the same stretches.
+- Activity counts: how many, over 2 to 30 minutes around the epoch and 5 before and after.
 
 Shape suffixes: B windows, C channels, T time.
 """
@@ -25,6 +25,7 @@ REACH_S = 1800.0
 STEP_S = 5.0
 SPANS_MIN = (0.5, 1, 2, 5, 10, 20, 30)
 """Lengths of the stretches before and after an epoch, in minutes."""
+COUNT_SPANS_MIN = (2, 5, 10, 30)
 FILTER_REACH_S = 285
 """Walch et al. look so far to either side of an epoch."""
 
@@ -106,19 +107,19 @@ def of_heart_rate(x: Stretches) -> Columns:
 
 
 def of_counts(x: Stretches) -> Columns:
-    """Activity counts around epochs, as logarithms of 1 + counts."""
+    """Activity counts around epochs, as logarithms of 1 + counts.
+
+    Few, because more made it worse: kappa on validation groups of sixteen nights in four classes was 0.447
+    without counts, 0.444 with 43 features of them, 0.460 with these.
+    """
     log_BT = np.log1p(x.values_BT)
-    moving_BT = np.where(np.isfinite(x.values_BT), x.values_BT > 0, np.nan)
     found = {"counts": x.mean(x.begin, x.end, log_BT)}
-    for minutes in SPANS_MIN:
+    for minutes in COUNT_SPANS_MIN:
         span = x.samples(60 * minutes)
-        for place, first, last in (
-            ("before", x.begin - span, x.begin),
-            ("after", x.end, x.end + span),
-            ("around", x.begin - span, x.end + span),
-        ):
-            found[f"counts {minutes:g} min {place}"] = x.mean(first, last, log_BT)
-            found[f"moving {minutes:g} min {place}"] = x.mean(first, last, moving_BT)
+        found[f"counts {minutes:g} min around"] = x.mean(x.begin - span, x.end + span, log_BT)
+    span = x.samples(300)
+    found["counts 5 min before"] = x.mean(x.begin - span, x.begin, log_BT)
+    found["counts 5 min after"] = x.mean(x.end, x.end + span, log_BT)
     return found
 
 
