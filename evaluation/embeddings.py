@@ -1,14 +1,6 @@
-"""Embeddings of a frozen encoder, computed once and kept by content.
+"""Mean-pooled embeddings of a frozen encoder, computed once and kept by content (`kept`).
 
-- **The key is what decides the numbers**: the encoder's weights and config, the SHA-256 of every shard,
-  which recordings and windows of them, and `FORMAT`. Where shards and model lie, and what the split is
-  called, is no part of it: the same content is found again from anywhere, and every task that looks at
-  the same windows shares it.
-- An array `<key>.npy` and beside it `<key>.json`, which says what it is and its SHA-256. The JSON is
-  written last. An array that is not what its JSON says is computed again, with a note; so two processes
-  that compute the same at once overwrite each other with equal numbers, or at worst cost a third one
-  the same work again.
-- Numbers are float32 in full precision on any device; which one is not part of the key.
+Numbers are float32 in full precision on any device; which one is not part of what they are kept by.
 
 Shape suffixes: B batch, N windows, L tokens, G groups of tokens, D width.
 """
@@ -18,8 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from .. import __version__
-from ..files import sha256, write_aside
 from ..models.encoder import ViTEncoder
 from ..models.pretrained import PretrainedModel
 from ..shards.reader import WindowReader
 from ..signals import Preprocessing
 from ..signals.windows import Windows
-
-FORMAT = 1
-"""Counts up when this code, the reader or the encoders give other numbers for the same content."""
+from .kept import kept_array
 
 Embeddings = NDArray[np.float32]
 
@@ -98,14 +85,22 @@ def features(
 
     `source` says in plain values all that decides what `compute` does.
     """
-    terms = {"format": FORMAT, **source, **_data(reader)}
-    key = hashlib.sha256(json.dumps(terms, sort_keys=True).encode()).hexdigest()
-    array, about = cache / f"{key}.npy", cache / f"{key}.json"
-    if (found := _read(array, about, terms, (reader.windows, width))) is not None:
-        return found
-    made = _compute(compute, reader, modality, width, batch, progress)
-    _write(made, array, about, terms, reader)
-    return made
+    kept = kept_array(
+        "features [windows, width], float32, in the order of evaluation",
+        source,
+        lambda: computed(
+            lambda windows: compute(windows).float(),
+            reader,
+            modality,
+            batch=batch,
+            progress=progress,
+        ),
+        (reader.windows, width),
+        np.float32,
+        reader,
+        cache,
+    )
+    return np.array(kept)
 
 
 def model_digest(model: PretrainedModel) -> str:
@@ -140,42 +135,21 @@ def _told(preprocessing: Preprocessing) -> str:
     return ", ".join(f"{name} {value}" for name, value in fields if value is not None)
 
 
-def _data(reader: WindowReader) -> dict[str, Any]:
-    """What decides which samples the windows of a reader hold, as plain values."""
-    config, recordings = reader.config, hashlib.sha256()
-    for key in reader.index["key"]:
-        recordings.update(f"{key}\n".encode())
-    if reader.anchors is not None:
-        for column in ("row", "onset_s"):
-            recordings.update(reader.anchors[column].to_numpy().tobytes())
-    return {
-        "shards": [[shard["sha256"] for shard in m["shards"]] for m in reader.manifests],
-        "index": [manifest["index_sha256"] for manifest in reader.manifests],
-        "recordings": recordings.hexdigest(),
-        "channels": [[modality, *names] for modality, names in config.channels.items()],
-        "window_s": config.window_s,
-        "hop_s": config.hop_s,
-        "anchor": config.anchor,
-        "before_s": config.before_s,
-    }
-
-
 @torch.inference_mode()
-def _compute(
+def computed(
     compute: Callable[[Windows], Tensor],
     reader: WindowReader,
     modality: str,
-    width: int,
+    *,
     batch: int,
     progress: bool,
-) -> Embeddings:
-    made = np.empty((reader.windows, width), np.float32)
-    with tqdm(total=len(made), desc="embed", unit="window", disable=not progress) as bar:
+) -> Iterator[NDArray[Any]]:
+    """What `compute` makes of a reader's windows of a modality, batch by batch in their order."""
+    with tqdm(total=reader.windows, desc="embed", unit="window", disable=not progress) as bar:
         for part in reader.evaluation_batches(micro_batch=batch, rank=0, ranks=1):
             windows = next(w for w in part.streams.values() if w.modality == modality)
-            made[part.positions.numpy()] = compute(windows).float().cpu().numpy()
+            yield compute(windows).cpu().numpy()
             bar.update(len(part))
-    return made
 
 
 def pooled_layers(encoder: ViTEncoder, windows: Windows, layers: Sequence[int]) -> Tensor:
@@ -194,50 +168,12 @@ def pooled_layers(encoder: ViTEncoder, windows: Windows, layers: Sequence[int]) 
         for hook in hooks:
             hook.remove()
     if inner:
-        there_BGN = encoder.tokenizer.patches(windows).present_BCN
-        if encoder.tokenizer.joint:
-            there_BGN = there_BGN.any(dim=1, keepdim=True)
+        there_BGN = there(encoder, windows)
         pooled |= {layer: encoder.pool(tokens, there_BGN) for layer, tokens in seen.items()}
     return torch.cat([pooled[layer] for layer in layers], dim=1)
 
 
-def _write(
-    made: Embeddings, array: Path, about: Path, terms: dict[str, Any], reader: WindowReader
-) -> None:
-    with write_aside(array) as aside, aside.open("wb") as file:
-        np.save(file, made)
-        file.flush()
-        digest = sha256(aside)
-    told = {
-        "what": "features [windows, width], float32, in the order of evaluation",
-        "biofm": __version__,
-        "title": [manifest["title"] for manifest in reader.manifests],
-        "split": reader.split,
-        "shape": list(made.shape),
-        "sha256": digest,
-        "terms": terms,
-    }
-    with write_aside(about) as aside:
-        aside.write_text(json.dumps(told, indent=1) + "\n")
-
-
-def _read(
-    array: Path, about: Path, terms: dict[str, Any], shape: tuple[int, int]
-) -> Embeddings | None:
-    """The kept array; None where there is none, or, with a note, where it is not what it should be."""
-    if not about.is_file():
-        return None
-    try:
-        told = json.loads(about.read_text())
-        if not isinstance(told, dict) or told.get("terms") != terms:
-            raise ValueError(f"{about.name} describes something else")
-        if told.get("sha256") != sha256(array):
-            raise ValueError("its bytes are not those that were written")
-        # Mapped first: a header that promises more than the file holds is refused before it takes memory.
-        kept = np.load(array, mmap_mode="r", allow_pickle=False)
-        if kept.dtype != np.float32 or kept.shape != shape:
-            raise ValueError(f"expected float32 {shape}, found {kept.dtype} {kept.shape}")
-        return np.array(kept)
-    except (OSError, ValueError) as error:
-        tqdm.write(f"note: {array} is of no use ({error}): computing it again", file=sys.stderr)
-        return None
+def there(encoder: ViTEncoder, windows: Windows) -> Tensor:
+    """Which patches of each group of tokens have samples [B, G, N]."""
+    there_BGN = encoder.tokenizer.patches(windows).present_BCN
+    return there_BGN.any(dim=1, keepdim=True) if encoder.tokenizer.joint else there_BGN

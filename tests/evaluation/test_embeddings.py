@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +15,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from biofm.datasets.registry import source
 from biofm.datasets.simulate import simulate
 from biofm.evaluation import embeddings as module
+from biofm.evaluation import kept
 from biofm.evaluation.embeddings import Embeddings, embeddings, model_digest
 from biofm.files import sha256, write_aside
 from biofm.models.encoder import EncoderConfig, ViTEncoder
@@ -85,7 +87,7 @@ def test_the_second_time_they_are_read(
     twin: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = embed(made(), reading(twin[1]), tmp_path)
-    monkeypatch.setattr(module, "_compute", None)
+    monkeypatch.setattr(module, "computed", None)
     # From elsewhere, under another name, and the model through its folder.
     shutil.copytree(twin[1], tmp_path / "elsewhere")
     model = made()
@@ -272,7 +274,7 @@ def test_an_interrupted_run_leaves_nothing_that_looks_whole(
 
     reader = reading(twin[1])
     with monkeypatch.context() as patched:
-        patched.setattr(module, "write_aside", arrays_alone)
+        patched.setattr(kept, "write_aside", arrays_alone)
         with pytest.raises(KeyboardInterrupt):
             embed(made(), reader, tmp_path)
     (array,) = tmp_path.iterdir()
@@ -284,17 +286,18 @@ def test_two_at_once_do_no_harm(
     twin: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader, others = reading(twin[1]), []
-    compute = module._compute
+    computed = module.computed
 
-    def while_another_runs(*given: Any) -> Embeddings:
-        monkeypatch.setattr(module, "_compute", compute)
-        others.append(embed(made(), reader, tmp_path))
-        return compute(*given)
+    def while_another_runs(*given: Any, **options: Any) -> Iterator[NDArray[Any]]:
+        monkeypatch.setattr(module, "computed", computed)
+        with mock.patch("os.getpid", return_value=1):  # another process
+            others.append(embed(made(), reader, tmp_path))
+        return computed(*given, **options)
 
-    monkeypatch.setattr(module, "_compute", while_another_runs)
+    monkeypatch.setattr(module, "computed", while_another_runs)
     first = embed(made(), reader, tmp_path)
     np.testing.assert_array_equal(first, others[0])
-    monkeypatch.setattr(module, "_compute", None)
+    monkeypatch.setattr(module, "computed", None)
     np.testing.assert_array_equal(first, embed(made(), reader, tmp_path))
     assert len(list(tmp_path.iterdir())) == 2
 

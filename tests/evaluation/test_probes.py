@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from biofm.evaluation.probes import LOGISTIC_C, Head, Part, fit_probe
+from biofm.evaluation.probes import LOGISTIC_C, Head, Part, fit_best_probe, fit_probe
 
 RNG = np.random.default_rng(0)
 HEADS: list[Head] = ["logistic", "ridge"]
@@ -85,6 +85,43 @@ def test_a_class_that_train_lacks_scores_alike_everywhere() -> None:
     scores = fit_probe("multiclass", 3, "logistic", exclusive, other).predict(other.features)
     assert (scores[:, 2] == 0).all()
     assert scores.sum(axis=1) == pytest.approx(1)
+
+
+def test_one_class_alone_in_train_is_no_error() -> None:
+    exclusive, other = parts("multiclass", count=60)
+    exclusive.values[:] = 1
+    probe = fit_probe("multiclass", 3, "logistic", exclusive, other)
+    assert (probe.predict(other.features) == [0, 1, 0]).all()
+    assert probe.validation == 0
+
+
+def test_more_features_than_windows_are_fitted_to_the_end() -> None:
+    rng = np.random.default_rng(4)
+    x = rng.normal(size=(80, 300))
+    values = x[:, :2] + 0.5 * rng.normal(size=(80, 2)) > 0
+    train, validation = Part(x[:40], values[:40]), Part(x[40:], values[40:])
+    probe = fit_probe("multilabel", 2, "logistic", train, validation)
+    mean, spread = x[:40].mean(axis=0), x[:40].std(axis=0)
+    for k in range(2):
+        alone = LogisticRegression(C=probe.penalty, solver="newton-cholesky", tol=1e-10)
+        alone.fit((x[:40] - mean) / spread, values[:40, k])
+        expected = alone.predict_proba((x[40:] - mean) / spread)[:, 1]
+        np.testing.assert_allclose(probe.predict(x[40:])[:, k], expected, atol=2e-3)
+
+
+def test_of_several_features_validation_chooses_and_the_first_of_equals_stays() -> None:
+    train, validation = parts("multilabel", count=100)
+    few = (
+        Part(train.features[:, 3:6], train.values),
+        Part(validation.features[:, 3:6], validation.values),
+    )
+    name, probe = fit_best_probe(
+        "multilabel", 3, "logistic", {"few": few, "all": (train, validation)}
+    )
+    assert name == "all"
+    assert probe.validation == fit_probe("multilabel", 3, "logistic", train, validation).validation
+    twice = {"first": (train, validation), "second": (train, validation)}
+    assert fit_best_probe("multilabel", 3, "ridge", twice)[0] == "first"
 
 
 def test_a_validation_that_tells_nothing_is_refused() -> None:
