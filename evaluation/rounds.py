@@ -115,3 +115,9 @@ def truth_of(rounds: Sequence[Round], split: str) -> Truth:
         facts=pl.concat([t.facts[p] for t, p in zip(each, places, strict=True)]),
         round=np.repeat(np.arange(len(rounds)), [len(p) for p in places]),
     )
+
+
+def notices(rounds: Sequence[Round]) -> list[str]:
+    """What the shards have to say to whoever reads a figure, such as that they are synthetic."""
+    said = [n for one in rounds for m in one.readers["test"].manifests for n in m["notices"]]
+    return list(dict.fromkeys(said))

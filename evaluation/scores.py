@@ -6,7 +6,7 @@ Shape suffixes: N rows of the test truth, M rows of the validation truth, K clas
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,3 +52,12 @@ def load_scores(file: Path, terms: Mapping[str, Any]) -> Scores | None:
             return Scores(kept["test"], kept["validation"], float(kept["chosen"]))
     except (OSError, ValueError, KeyError):
         return None
+
+
+def joined(rounds: Sequence[Scores]) -> Scores:
+    """The scores of the rounds after one another, as `rounds.truth_of` joins their truth."""
+    return Scores(
+        np.concatenate([one.test for one in rounds]),
+        np.concatenate([one.validation for one in rounds]),
+        float(np.mean([one.chosen for one in rounds])),
+    )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -182,8 +182,10 @@ def task_names() -> list[str]:
     return sorted(path.stem for path in TASKS.glob("*.yaml"))
 
 
-def load_task(name_or_file: str | Path) -> Task:
+def load_task(name_or_file: str | Path, window_s: float | None = None) -> Task:
     """A task that ships with biofm by its name (`ptbxl_all`), or one's own YAML file.
+
+    `window_s` takes the place of its windows' length, for models that read others.
 
     Raises `FileNotFoundError` that lists the known names; `ValueError` naming the file and the key.
     """
@@ -197,4 +199,5 @@ def load_task(name_or_file: str | Path) -> Task:
                 f"file or one of {', '.join(known)}"
             )
         path = TASKS / f"{name}.yaml"
-    return read_config(Task, path)
+    task = read_config(Task, path)
+    return task if window_s is None else replace(task, window_s=window_s)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import __version__
+from ..evaluation.report.provenance import commit
 from ..evaluation.tasks import Task
 from ..models.task_model import TaskModel
-from ..pretrain.card import commit
 from ..pretrain.provenance import Provenance
 from .configuration import FinetuneConfig
 

@@ -28,6 +28,8 @@ class FinetuneConfig:
     """Share of the training subjects with labels that is learned from."""
     subset_seed: int = 0
     """Which subjects those are; smaller shares are parts of larger ones."""
+    window_s: float | None = None
+    """Length of the tasks' windows in seconds, where the encoder reads others; null for theirs."""
     crop_s: float | None = None
     """Learn from random stretches of so many seconds, and answer by the mean over a window's; null for
     whole windows."""

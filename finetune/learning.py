@@ -37,7 +37,7 @@ def learn(config: FinetuneConfig) -> dict[str, Scores] | None:
     """Train, or go on training; each task's scores, or None where a signal stopped the run."""
     resume_from = resume_point(config)
     accelerator = make_accelerator(config.run, unused=config.model not in MODELS)
-    tasks = {Path(name).stem: load_task(name) for name in config.tasks}
+    tasks = {Path(name).stem: load_task(name, config.window_s) for name in config.tasks}
     rounds = rounds_together(config, list(tasks.values()))
     check_validation(list(tasks.values()), rounds)
     torch.manual_seed(config.run.seed)

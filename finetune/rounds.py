@@ -5,16 +5,13 @@ Shape suffixes: W windows of a split, K classes or quantities.
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-import polars as pl
 from numpy.typing import NDArray
 
-from ..evaluation.arrays import Subjects
+from ..evaluation.label_subsets import labelled
 from ..evaluation.probes import goodness
 from ..evaluation.rounds import Round, round_of
 from ..evaluation.splits import task_reader
@@ -41,18 +38,10 @@ def rounds_together(config: FinetuneConfig, tasks: Sequence[Task]) -> list[Round
     rounds = [round_of(task, readers) for task in tasks]
     if config.labelled == 1:
         return rounds
-    only = labelled_subjects(
-        [one.truth["train"].subjects for one in rounds], config.labelled, config.subset_seed
-    )
-    readers = {**readers, "train": make("train", only=pl.col("subject").is_in(only))}
+    of_tasks = [one.truth["train"].subjects for one in rounds]
+    only = labelled(of_tasks, config.labelled, config.subset_seed)
+    readers = {**readers, "train": make("train", only=only)}
     return [round_of(task, readers) for task in tasks]
-
-
-def labelled_subjects(of_tasks: Sequence[Subjects], share: float, seed: int) -> list[str]:
-    """A share of all subjects with a label of any task, rounded up; smaller shares are parts of larger ones."""
-    everybody = sorted({str(subject) for subjects in of_tasks for subject in subjects})
-    everybody.sort(key=lambda s: hashlib.sha256(f"labelled {seed} {s}".encode()).digest())
-    return everybody[: math.ceil(share * len(everybody) - 1e-9)]
 
 
 def check_validation(tasks: Sequence[Task], rounds: Sequence[Round]) -> None:

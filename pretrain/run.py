@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from ..models.encoder import ViTEncoder
 from ..models.pretrained import save_model
+from ..shards.contents import contents
 from ..shards.reader import WindowReader
 from .card import model_card
 from .checkpoint import Progress
@@ -55,13 +56,19 @@ def make_parts(
     origin: Provenance,
 ) -> Parts:
     """What the training run calls, bound to this run's data and model."""
-    out = config.run.out
+    out, learned = config.run.out, contents(training)
 
     def write_model(folder: Path, facts: dict[str, Any]) -> None:
         facts = {**facts, **origin.facts(), "training_windows": training.windows}
         card = model_card(objective.encoder, config, origin, facts, stored_baselines(out))
         save_model(
-            folder, objective.encoder, origin.preprocessing, config.data.window_s, facts, card
+            folder,
+            objective.encoder,
+            origin.preprocessing,
+            config.data.window_s,
+            facts,
+            card,
+            training=learned,
         )
 
     def draw(progress: Progress) -> list[Path]:

@@ -11,7 +11,7 @@ import torch
 
 from biofm.cli import main
 from biofm.datasets.simulate import simulate
-from biofm.finetune import probe as probe_module
+from biofm.finetune import frozen
 from biofm.finetune.probe import probe
 from biofm.models.encoder import EncoderConfig, ViTEncoder
 from biofm.models.pretrained import save_model
@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_three_rows_with_intervals_and_paired_differences(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe_module, "KERNELS", 20)
+    monkeypatch.setattr(frozen, "KERNELS", 20)
     words = [
         "probe",
         str(folder / "one"),
@@ -66,14 +66,14 @@ def test_three_rows_with_intervals_and_paired_differences(
     assert (folder / "out" / "probe.md").read_text().strip() in shown
     said = json.loads((folder / "out" / "probe.json").read_text())
     names = [row["name"] for row in said["rows"]]
-    assert names == ["pretrained, frozen", "the same, untrained", "20 random kernels"]
+    assert names == ["pretrained, linear †", "untrained, linear", "random kernels, ridge"]
     assert [row["seeds"] for row in said["rows"]] == [2, 1, 1]
     for row in said["rows"]:
         for figure in row["figures"].values():
             assert figure["low"] <= figure["value"] <= figure["high"]
         assert row["figures"]["macro auroc"]["value"] > 0.5
     first, second = (row["figures"]["macro auroc"]["value"] for row in said["rows"][:2])
-    difference = said["differences"]["the same, untrained"]["macro auroc"]["value"]
+    difference = said["differences"]["untrained, linear"]["macro auroc"]["value"]
     assert difference == pytest.approx(first - second)
 
 

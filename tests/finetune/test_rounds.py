@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from biofm.evaluation.label_subsets import labelled_subjects
 from biofm.evaluation.tasks import load_task
 from biofm.finetune.configuration import FinetuneConfig
-from biofm.finetune.rounds import check_validation, labelled_subjects, rounds_together
+from biofm.finetune.rounds import check_validation, rounds_together
 
 SPLITS = ("train", "validation", "test")
 

@@ -10,7 +10,6 @@ import torch
 import wfdb
 from matplotlib.image import imread
 
-from biofm.cli import call
 from biofm.evaluation.saliency.explain import (
     explain,
     explained_class,
@@ -26,6 +25,7 @@ from biofm.models.pretrained import PretrainedModel, save_model
 from biofm.models.tokenizer import PatchConfig
 from biofm.signals import LEADS_12, MISSING, Preprocessing, Recording
 from biofm.signals.windows import Windows
+from biofm.verbs import call
 
 
 @pytest.mark.parametrize("span", ["all", "lead"])

@@ -22,7 +22,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from biofm import load_model
-from biofm.cli import call
 from biofm.configuration import CONFIGS, read_config
 from biofm.evaluation.embeddings import pooled_layers
 from biofm.models.encoder import EncoderConfig, ViTEncoder
@@ -32,6 +31,7 @@ from biofm.models.foreign.mapping import fitted
 from biofm.shards.configuration import BuildConfig
 from biofm.signals import LEADS_12, Recording, Signal
 from biofm.signals.windows import Windows
+from biofm.verbs import call
 
 State = dict[str, Tensor]
 

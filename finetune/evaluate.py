@@ -1,0 +1,127 @@
+"""`biofm evaluate`: an encoder in every regime, beside references, on the same recordings; one report a task."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from ..configuration import write_config
+from ..evaluation.label_shift import label_shift
+from ..evaluation.label_shift import section as shift_section
+from ..evaluation.leakage import Overlap, leakage_section
+from ..evaluation.report.gallery import gallery
+from ..evaluation.report.numbers import Found, find, found_json, numbers
+from ..evaluation.report.provenance import provenance
+from ..evaluation.report.section import Section
+from ..evaluation.report.write import write_report
+from ..evaluation.rounds import Truth, notices, rounds_of, truth_of
+from ..evaluation.scores import Scores
+from ..evaluation.tasks import Task, load_task
+from ..files import write_aside
+from .cells import Cell, fill
+from .efficiency import efficiency_section
+from .encoders import OWN, Encoders, Seed, marked
+from .evaluation_configuration import EvaluationConfig
+from .rows import Judged, frozen_cells, groups, share_cells, trained_cells
+from .summary import write_summary
+
+
+def evaluate(models: list[Path], *, config: EvaluationConfig) -> None:
+    """Judge encoders on tasks in three regimes, beside references on the same recordings.
+
+    For each task a report (HTML, Markdown, JSON) with intervals over subjects, calibration, subgroups and
+    pictures. Every choice is made on validation. What was computed is kept: the same command goes on.
+
+    Args:
+        models: folders of pretrained encoders (RUN/best): seeds of one configuration. In a cross-validation
+            also one for each round, pretrained without that round's subjects.
+    """
+    encoders = Encoders.of(models)
+    judged = [
+        Judged(asked, task, rounds_of(task, config.shards))
+        for asked, task in ((asked, task_of(asked, config)) for asked in config.tasks)
+    ]
+    write_config(config, config.out / "config.yaml")
+    cells: list[Cell] = []
+    seeds: dict[str, list[Seed]] = {}
+    for together in groups(judged):
+        of_group = encoders.seeds(together[0].rounds)
+        seeds |= {one.name: of_group for one in together}
+        cells += [cell for one in together for cell in frozen_cells(config, one, of_group)]
+        cells += trained_cells(config, together, of_group)
+        for share in config.shares:
+            cells += share_cells(config, together, of_group, share)
+    scores = fill(cells, config.out / "scores")
+    found = []
+    for one in judged:
+        seen = encoders.overlaps(seeds[one.name], one.rounds)
+        by_share = {share: marked(rows, seen) for share, rows in scores[one.name].items()}
+        found.append(report(config, one, by_share, seen, encoders))
+    page = write_summary(config.out, judged, found)
+    print(f"all tasks: {page}")
+
+
+def task_of(asked: str, config: EvaluationConfig) -> Task:
+    """The task, with the window and the Challenge's weights that the evaluation asks for."""
+    task = load_task(asked, config.window_s)
+    if config.challenge_weights is None or "challenge_score" not in task.metrics:
+        return task
+    return replace(task, challenge_weights=str(config.challenge_weights))
+
+
+def report(
+    config: EvaluationConfig,
+    judged: Judged,
+    by_share: Mapping[float, Mapping[str, Sequence[Scores]]],
+    seen: Mapping[str, Overlap],
+    encoders: Encoders,
+) -> Found:
+    """Write a task's report, and every number in it as JSON."""
+    task, rounds, out = judged.task, judged.rounds, config.out / judged.name
+    test, validation, train = (truth_of(rounds, s) for s in ("test", "validation", "train"))
+    rows = by_share[1.0]
+    main = shown_row(rows)
+    found = find(task, test, validation, train, rows, main)
+    columns = found.case.columns
+    sections = [
+        *numbers(found),
+        *(
+            [efficiency_section(task, test, validation, rounds, by_share, columns)]
+            if len(by_share) > 1
+            else []
+        ),
+        leakage_section(seen),
+        *gallery(
+            task, rounds, test, {main: rows[main], **rows}, found.case.columns, found.comparison
+        ),
+        *shifts(task, test, rows[main]),
+        provenance(
+            ["biofm", *sys.argv[1:]],
+            task,
+            [one.readers["test"] for one in rounds],
+            encoders.named(),
+        ),
+    ]
+    page, _ = write_report(out, task.title, sections, notices(rounds))
+    with write_aside(out / "report.json") as aside:
+        aside.write_text(json.dumps(found_json(found), indent=1) + "\n")
+    print(f"{task.title}: {page}")
+    return found
+
+
+def shown_row(rows: Mapping[str, Sequence[Scores]]) -> str:
+    """The row that a report shows in detail: of those of the pretrained encoder the best on validation."""
+    own = [name for name in rows if name.startswith(OWN)] or list(rows)
+    return max(own, key=lambda name: np.mean([seed.chosen for seed in rows[name]]))
+
+
+def shifts(task: Task, test: Truth, scores: Sequence[Scores]) -> list[Section]:
+    """Whether labels stand a step early or late, where they follow one another in time."""
+    if task.head != "sequence":
+        return []
+    return [shift_section(label_shift(test, scores[0].test))]
