@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from ..models.encoder import ViTEncoder
 from ..models.pretrained import PretrainedModel
+from ..models.task_model import TaskModel
 from ..shards.reader import WindowReader
 from ..signals import Preprocessing
 from ..signals.windows import Windows
@@ -103,12 +104,16 @@ def features(
     return np.array(kept)
 
 
-def model_digest(model: PretrainedModel) -> str:
-    """SHA-256 over an encoder's kind, config and weights, wherever it was loaded from, if at all."""
-    encoder = model.encoder
-    config = json.dumps(dataclasses.asdict(encoder.config), sort_keys=True)
-    digest = hashlib.sha256(f"{type(encoder).__name__} {config}".encode())
-    for name, weight in sorted(encoder.state_dict().items()):
+def model_digest(model: PretrainedModel | TaskModel) -> str:
+    """SHA-256 over a model's kind, config and weights, wherever it was loaded from, if at all."""
+    if isinstance(model, TaskModel):
+        said: Any = [model.backbone.described(), [dataclasses.asdict(head) for head in model.heads]]
+        module: nn.Module = model
+    else:
+        said, module = dataclasses.asdict(model.encoder.config), model.encoder
+    config = json.dumps(said, sort_keys=True)
+    digest = hashlib.sha256(f"{type(module).__name__} {config}".encode())
+    for name, weight in sorted(module.state_dict().items()):
         digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
         digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -51,7 +51,7 @@ class Encoders:
 
     def named(self) -> dict[str, PretrainedModel]:
         """The models by what reports call them."""
-        return dict(zip(_names(list(self.models)), self.models.values(), strict=True))
+        return dict(zip(names_of(list(self.models)), self.models.values(), strict=True))
 
     def seeds(self, rounds: Sequence[Round]) -> list[Seed]:
         """The seeds; of a cross-validation, in each round a model that never saw its subjects.
@@ -78,18 +78,33 @@ class Encoders:
             for folder, one in zip(seed.folders, rounds, strict=True):
                 judged_in.setdefault(folder, []).append(one)
         found = [overlap(self.learned[str(folder)], of) for folder, of in judged_in.items()]
-        return dict(zip(_names(list(judged_in)), found, strict=True))
+        return dict(zip(names_of(list(judged_in)), found, strict=True))
 
 
 def marked(
     rows: Mapping[str, Sequence[Scores]], seen: Mapping[str, Overlap]
 ) -> dict[str, Sequence[Scores]]:
-    """The rows, those of the pretrained encoder with a † where it may have seen who is judged."""
-    mark = "" if all(one.clean for one in seen.values()) else " †"
-    return {f"{n}{mark}" if n.startswith(OWN) else n: scores for n, scores in rows.items()}
+    """The rows, with a † those of a model that may have seen who is judged.
+
+    A row of a task model bears its name; those of the pretrained encoder are of all others in `seen`.
+    """
+    alone = {as_trained(name): one for name, one in seen.items() if as_trained(name) in rows}
+    others = [one for name, one in seen.items() if as_trained(name) not in rows]
+
+    def clean(row: str) -> bool:
+        if row in alone:
+            return alone[row].clean
+        return not row.startswith(OWN) or all(one.clean for one in others)
+
+    return {row if clean(row) else f"{row} †": scores for row, scores in rows.items()}
 
 
-def _names(folders: Sequence[Path]) -> list[str]:
+def as_trained(name: str) -> str:
+    """The row of a task model that is judged as it is."""
+    return f"{name}, as trained"
+
+
+def names_of(folders: Sequence[Path]) -> list[str]:
     """What reports call the models: their run, or their folder; counted where several are called alike."""
     names = [folder.parent.name if folder.name == "best" else folder.name for folder in folders]
     return [

@@ -13,7 +13,7 @@ import numpy as np
 from ..configuration import write_config
 from ..evaluation.label_shift import label_shift
 from ..evaluation.label_shift import section as shift_section
-from ..evaluation.leakage import Overlap, leakage_section
+from ..evaluation.leakage import Overlap, leakage_section, overlap
 from ..evaluation.report.gallery import gallery
 from ..evaluation.report.numbers import Found, find, found_json, numbers
 from ..evaluation.report.provenance import provenance
@@ -23,25 +23,31 @@ from ..evaluation.rounds import Truth, notices, rounds_of, truth_of
 from ..evaluation.scores import Scores
 from ..evaluation.tasks import Task, load_task
 from ..files import write_aside
+from ..models.pretrained import PretrainedModel, training_contents
+from ..models.task_model import TaskModel, is_task_model, load_task_model
+from .as_trained import as_trained_cells
 from .cells import Cell, fill
 from .efficiency import efficiency_section
-from .encoders import OWN, Encoders, Seed, marked
+from .encoders import OWN, Encoders, Seed, as_trained, marked, names_of
 from .evaluation_configuration import EvaluationConfig
 from .rows import Judged, frozen_cells, groups, share_cells, trained_cells
 from .summary import write_summary
 
 
 def evaluate(models: list[Path], *, config: EvaluationConfig) -> None:
-    """Judge encoders on tasks in three regimes, beside references on the same recordings.
+    """Judge models on tasks, beside references on the same recordings: encoders in three regimes, task models.
 
     For each task a report (HTML, Markdown, JSON) with intervals over subjects, calibration, subgroups and
     pictures. Every choice is made on validation. What was computed is kept: the same command goes on.
 
     Args:
         models: folders of pretrained encoders (RUN/best): seeds of one configuration. In a cross-validation
-            also one for each round, pretrained without that round's subjects.
+            also one for each round, pretrained without that round's subjects. And of task models that
+            `biofm finetune` made: these are judged as they are, on whatever shards.
     """
-    encoders = Encoders.of(models)
+    fixed = [folder for folder in models if is_task_model(folder)]
+    named = dict(zip(names_of(fixed), fixed, strict=True))
+    encoders = Encoders.of([folder for folder in models if folder not in fixed])
     judged = [
         Judged(asked, task, rounds_of(task, config.shards))
         for asked, task in ((asked, task_of(asked, config)) for asked in config.tasks)
@@ -52,18 +58,36 @@ def evaluate(models: list[Path], *, config: EvaluationConfig) -> None:
     for together in groups(judged):
         of_group = encoders.seeds(together[0].rounds)
         seeds |= {one.name: of_group for one in together}
+        cells += [cell for one in together for cell in as_trained_cells(named, one)]
         cells += [cell for one in together for cell in frozen_cells(config, one, of_group)]
         cells += trained_cells(config, together, of_group)
         for share in config.shares:
             cells += share_cells(config, together, of_group, share)
+    check_answers(named, judged, cells)
+    every = encoders.named() | {name: load_task_model(folder) for name, folder in named.items()}
     scores = fill(cells, config.out / "scores")
     found = []
     for one in judged:
         seen = encoders.overlaps(seeds[one.name], one.rounds)
+        seen |= {n: overlap(training_contents(f), one.rounds) for n, f in named.items()}
         by_share = {share: marked(rows, seen) for share, rows in scores[one.name].items()}
-        found.append(report(config, one, by_share, seen, encoders))
+        found.append(report(config, one, by_share, seen, every))
     page = write_summary(config.out, judged, found)
     print(f"all tasks: {page}")
+
+
+def check_answers(
+    named: Mapping[str, Path], judged: Sequence[Judged], cells: Sequence[Cell]
+) -> None:
+    """Raises `ValueError` for a task model that answers none of the tasks."""
+    for name, folder in named.items():
+        if not any(cell.row == as_trained(name) for cell in cells):
+            heads = "; ".join(
+                f"{h.task} ({', '.join(h.classes)})" for h in load_task_model(folder).heads
+            )
+            raise ValueError(
+                f"{folder} answers none of {', '.join(one.name for one in judged)}: its heads are {heads}"
+            )
 
 
 def task_of(asked: str, config: EvaluationConfig) -> Task:
@@ -79,7 +103,7 @@ def report(
     judged: Judged,
     by_share: Mapping[float, Mapping[str, Sequence[Scores]]],
     seen: Mapping[str, Overlap],
-    encoders: Encoders,
+    models: Mapping[str, PretrainedModel | TaskModel],
 ) -> Found:
     """Write a task's report, and every number in it as JSON."""
     task, rounds, out = judged.task, judged.rounds, config.out / judged.name
@@ -104,7 +128,7 @@ def report(
             ["biofm", *sys.argv[1:]],
             task,
             [one.readers["test"] for one in rounds],
-            encoders.named(),
+            models,
         ),
     ]
     page, _ = write_report(out, task.title, sections, notices(rounds))
@@ -116,7 +140,7 @@ def report(
 
 def shown_row(rows: Mapping[str, Sequence[Scores]]) -> str:
     """The row that a report shows in detail: of those of the pretrained encoder the best on validation."""
-    own = [name for name in rows if name.startswith(OWN)] or list(rows)
+    own = [row for row in rows if row.startswith(OWN) or ", as trained" in row] or list(rows)
     return max(own, key=lambda name: np.mean([seed.chosen for seed in rows[name]]))
 
 

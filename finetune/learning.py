@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
@@ -19,12 +20,14 @@ from numpy.typing import NDArray
 from ..evaluation.rounds import Round
 from ..evaluation.scores import Scores
 from ..evaluation.tasks import Task, load_task
+from ..models.pretrained import training_contents
 from ..models.task_model import TaskModel, load_task_model, save_task_model
 from ..models.zoo.registry import MODELS
 from ..pretrain.checkpoint import Progress
 from ..pretrain.distributed import make_accelerator
 from ..pretrain.engine import Parts, finished, resume_point, train
 from ..pretrain.provenance import Provenance, provenance
+from ..shards.contents import contents
 from ..shards.reader import WindowReader
 from .beginning import begun_from, make_model, new_weights
 from .card import task_card
@@ -78,12 +81,13 @@ def make_parts(
 ) -> Parts:
     """What the training run calls, bound to this run's data and model."""
     readers, model = rounds[0].readers, objective.model
-    origin = provenance(readers["train"])
+    origin, learned = provenance(readers["train"]), learned_from(config, readers["train"])
 
     def write_model(folder: Path, facts: dict[str, Any]) -> None:
         facts = {**facts, **origin.facts(), "from": begun_from(config)}
         model.facts = facts
-        save_task_model(folder, model, task_card(config, model, tasks, origin, facts))
+        card = task_card(config, model, tasks, origin, facts)
+        save_task_model(folder, model, card, training=learned)
 
     def judge() -> tuple[dict[str, float], float]:
         said = answers(accelerator, model, readers["validation"])
@@ -114,6 +118,15 @@ def make_parts(
         blocks=list(model.backbone.stages()),
         judge=judge,
     )
+
+
+def learned_from(config: FinetuneConfig, reader: WindowReader) -> pl.DataFrame | None:
+    """What a task model has seen: these recordings and its encoder's; None where nobody knows the latter."""
+    own = contents(reader)
+    if new_weights(config):
+        return own
+    before = training_contents(config.model)
+    return None if before is None else pl.concat([before, own]).unique(maintain_order=True)
 
 
 def about(

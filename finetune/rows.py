@@ -90,18 +90,26 @@ class Judged:
 
 
 def frozen_cells(config: EvaluationConfig, judged: Judged, seeds: Sequence[Seed]) -> Iterator[Cell]:
-    """Heads on what is never trained for the task."""
-    untrained = [untrained_like(seeds[0].models[0], seed) for seed in range(config.seeds)]
-    twins = [Seed((), (model,) * len(judged.rounds)) for model in untrained]
-    for begun, several in (("pretrained", seeds), ("untrained", twins)):
-        for number, seed in enumerate(several):
-            yield from _of_encoder(config, judged, begun, number, seed)
+    """Heads on what is never trained for the task; of encoders, where there are any."""
+    if seeds:
+        yield from _encoder_cells(config, judged, seeds)
     for number in range(config.seeds):
         yield _kernels(config, judged, number)
     if judged.task.anchor == "stage" and set(judged.task.channels) <= set(MAKERS):
         for number in range(config.seeds):
             make_scores = partial(handmade_scores, judged.task, judged.rounds, number)
             yield _cell(judged, HANDMADE, number, {"features": "by hand"}, make_scores)
+
+
+def _encoder_cells(
+    config: EvaluationConfig, judged: Judged, seeds: Sequence[Seed]
+) -> Iterator[Cell]:
+    """The frozen regimes of the encoder, and of the same untrained."""
+    untrained = [untrained_like(seeds[0].models[0], seed) for seed in range(config.seeds)]
+    twins = [Seed((), (model,) * len(judged.rounds)) for model in untrained]
+    for begun, several in (("pretrained", seeds), ("untrained", twins)):
+        for number, seed in enumerate(several):
+            yield from _of_encoder(config, judged, begun, number, seed)
 
 
 def share_cells(
@@ -114,13 +122,14 @@ def share_cells(
     for judged in together:
         for number in range(config.seeds):
             fewer = judged.narrowed(together, share, number)
-            own = seeds[number % len(seeds)]
-            twin = untrained_like(own.models[0], number)
-            twins = Seed((), (twin,) * len(judged.rounds))
-            few = replace(config, regimes=("linear",))
-            for begun, seed in (("pretrained", own), ("untrained", twins)):
-                for cell in _of_encoder(few, fewer, begun, number, seed):
-                    yield replace(cell, share=share)
+            if seeds:
+                own = seeds[number % len(seeds)]
+                twin = untrained_like(own.models[0], number)
+                twins = Seed((), (twin,) * len(judged.rounds))
+                few = replace(config, regimes=("linear",))
+                for begun, seed in (("pretrained", own), ("untrained", twins)):
+                    for cell in _of_encoder(few, fewer, begun, number, seed):
+                        yield replace(cell, share=share)
             yield replace(_kernels(config, fewer, number), share=share)
     yield from trained_cells(config, together, seeds, share)
 
@@ -175,7 +184,7 @@ def trained_cells(
     names = tuple(judged.name for judged in together)
     asked = tuple(judged.asked for judged in together)
     terms = {judged.name: judged.terms() for judged in together}
-    for row, number, runs in supervised_runs(config, asked, seeds):
+    for row, number, runs in supervised_runs(config, asked, seeds, len(together[0].rounds)):
         outs = [
             config.out / "runs" / f"{slug(row)}-{number}" / f"round-{r}" for r in range(len(runs))
         ]
@@ -213,10 +222,9 @@ def first(zoo: Mapping[str, Supervised]) -> dict[str, Supervised]:
 
 
 def supervised_runs(
-    config: EvaluationConfig, asked: tuple[str, ...], seeds: Sequence[Seed]
+    config: EvaluationConfig, asked: tuple[str, ...], seeds: Sequence[Seed], rounds: int
 ) -> Iterator[tuple[str, int, list[FinetuneConfig]]]:
     """(row, seed, what is trained in each round), but for the run's folder and seed."""
-    rounds = len(seeds[0].models)
 
     def wanted(model: str, optim: OptimConfig, from_scratch: bool) -> FinetuneConfig:
         return FinetuneConfig(
@@ -232,7 +240,7 @@ def supervised_runs(
             run=RunConfig(precision=config.precision, tracking=None, keep_last=1),
         )
 
-    if "finetune" in config.regimes:
+    if seeds and "finetune" in config.regimes:
         for number, seed in enumerate(seeds):
             runs = [wanted(str(folder), config.optim, False) for folder in seed.folders]
             yield "pretrained, fine-tuned", number, runs

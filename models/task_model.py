@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import polars as pl
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -25,6 +26,7 @@ from ..files import folder_aside
 from ..signals import Preprocessing
 from ..signals.windows import Windows, crop
 from .backbones import Backbone, make_backbone
+from .pretrained import TRAINING
 
 FORMAT = 1
 """Version of the folder's layout."""
@@ -124,8 +126,10 @@ class TaskModel(nn.Module):
         return {k: crop(w, start_s, self.inputs.crop_s) for k, w in streams.items()}
 
 
-def save_task_model(folder: Path, model: TaskModel, card: str) -> None:
-    """Write the model folder at once, or not at all."""
+def save_task_model(
+    folder: Path, model: TaskModel, card: str, *, training: pl.DataFrame | None = None
+) -> None:
+    """Write the model folder at once, or not at all; `training` is what it learned from, as of an encoder."""
     config = {
         "format": FORMAT,
         "kind": "task",
@@ -139,6 +143,17 @@ def save_task_model(folder: Path, model: TaskModel, card: str) -> None:
         save_file(weights, aside / "model.safetensors")
         (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n")
         (aside / "README.md").write_text(card)
+        if training is not None:
+            training.write_parquet(aside / TRAINING, compression_level=9)
+
+
+def is_task_model(folder: Path) -> bool:
+    """Whether a folder holds one, and not an encoder or nothing."""
+    path = folder / "config.json"
+    try:
+        return bool(json.loads(path.read_text()).get("kind") == "task")
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def load_task_model(folder: Path) -> TaskModel:

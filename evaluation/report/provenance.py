@@ -23,6 +23,7 @@ import yaml
 from ... import __version__
 from ...configuration import to_dict
 from ...models.pretrained import PretrainedModel
+from ...models.task_model import TaskModel
 from ...shards.reader import WindowReader
 from ..embeddings import model_digest
 from ..tasks import Task
@@ -41,7 +42,7 @@ def provenance(
     words: Sequence[str],
     task: Task,
     readers: Sequence[WindowReader],
-    models: Mapping[str, PretrainedModel],
+    models: Mapping[str, PretrainedModel | TaskModel],
     day: date | None = None,
 ) -> Section:
     """What was run (`words` of the command line), on what, with which models (name → model), and when.
@@ -122,20 +123,20 @@ def _value(value: object) -> str:
     return text.removesuffix("\n").removesuffix("\n...")
 
 
-def _models(models: Mapping[str, PretrainedModel]) -> Table:
+def _models(models: Mapping[str, PretrainedModel | TaskModel]) -> Table:
     rows = [
         (
             without_places(name),
-            type(model.encoder).__name__,
-            f"{sum(p.numel() for p in model.encoder.parameters()) / 1e6:.2f} M",
+            type(model.backbone if isinstance(model, TaskModel) else model.encoder).__name__,
+            f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M",
             model_digest(model),
         )
         for name, model in models.items()
     ]
     return Table(
-        ("model", "encoder", "parameters", "SHA-256"),
+        ("model", "kind", "parameters", "SHA-256"),
         rows,
-        note="The digest is over the encoder's configuration and weights.",
+        note="The digest is over the model's configuration and weights.",
     )
 
 

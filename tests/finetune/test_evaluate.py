@@ -164,3 +164,26 @@ def test_each_round_gets_an_encoder_that_never_saw_its_subjects(
     (everywhere,) = alone.seeds(rounds)
     assert [folder.name for folder in everywhere.folders] == ["round-0"] * 3
     assert not all(overlap.clean for overlap in alone.overlaps([everywhere], rounds).values())
+
+
+def test_a_task_model_is_judged_as_it_is(evaluated: Path, folder: Path, tmp_path: Path) -> None:
+    model = evaluated / "runs" / "mina-supervised-0" / "round-0" / "best"
+    given = ["evaluate", str(model), "--shards", str(folder / "shards"), "--zoo", "{}"]
+    given += ["--tasks", str(folder / "super.yaml"), "--out", str(tmp_path), "--seeds", "1"]
+    assert main([*given, "--cache", str(folder / "cache")]) == 0
+    found = json.loads((tmp_path / "super" / "report.json").read_text())
+    before = json.loads((evaluated / "super" / "report.json").read_text())
+    rows = {row["name"]: row["figures"] for row in found["rows"]}
+    assert list(rows) == ["round-0, as trained", "random kernels, ridge"]
+    (supervised,) = (row for row in before["rows"] if row["name"] == "mina, supervised")
+    assert rows["round-0, as trained"] == supervised["figures"]
+
+
+def test_a_task_model_that_answers_something_else_is_refused(
+    evaluated: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "form.yaml").write_text(SUPER.replace("superdiagnostic", "form"))
+    model = evaluated / "runs" / "mina-supervised-0" / "round-0" / "best"
+    given = ["evaluate", str(model), "--shards", str(folder / "shards"), "--zoo", "{}"]
+    assert main([*given, "--tasks", str(tmp_path / "form.yaml"), "--out", str(tmp_path)]) == 1
+    assert "answers none of form: its heads are super (CD, HYP" in capsys.readouterr().err
