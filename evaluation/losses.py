@@ -22,6 +22,19 @@ from .arrays import Floats
 from .tasks import Kind, Loss
 
 
+def balance(loss: Loss, values: NDArray[Any], classes: int) -> Tensor | None:
+    """Weights [K] under which every class counts the same, 1 on average over the windows; absent classes 0.
+
+    None for a loss that does not weigh them.
+    """
+    if loss != "balanced_cross_entropy":
+        return None
+    count = np.bincount(values, minlength=classes)
+    there = count > 0
+    weight = len(values) / (there.sum() * np.maximum(count, 1))
+    return torch.from_numpy(np.where(there, weight, 0.0)).float()
+
+
 @dataclass(frozen=True)
 class Goal:
     """What is to be learned of a task from train, and in which units.
@@ -50,9 +63,7 @@ class Goal:
         elif kind == "multiclass":
             count = np.bincount(values, minlength=classes)
             learnable = count > 0
-            if loss == "balanced_cross_entropy":
-                balanced = len(values) / (learnable.sum() * np.maximum(count, 1))
-                weight = torch.from_numpy(np.where(learnable, balanced, 0.0)).float()
+            weight = balance(loss, values, classes)
         else:
             if not np.isfinite(values).any(axis=0).all():
                 raise ValueError("train never states one of the quantities: give it more subjects")

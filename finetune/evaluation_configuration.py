@@ -35,6 +35,9 @@ class EvaluationConfig:
     regimes: tuple[Regime, ...] = ("linear", "attention", "finetune")
     """What is done with the encoder: a linear head on its frozen mean-pooled embeddings, one that attends to
     its frozen tokens, fine-tuning."""
+    layers: tuple[int, ...] = ()
+    """Blocks whose outputs linear and sequence heads read side by side, counted from 0, or from −1 backwards;
+    none for the last alone."""
     seeds: int = 3
     """Untrained encoders, sets of random kernels, and runs from scratch to average over."""
     zoo: Mapping[str, Supervised] = field(

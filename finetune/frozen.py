@@ -44,9 +44,9 @@ def untrained_like(model: PretrainedModel, seed: int) -> PretrainedModel:
     return PretrainedModel(encoder, model.preprocessing, model.window_s, {}).eval()
 
 
-def embedded(model: PretrainedModel, cache: Path) -> Features:
-    """A frozen encoder's mean-pooled embeddings."""
-    return lambda reader: embeddings(model, reader, cache).astype(np.float64)
+def embedded(model: PretrainedModel, cache: Path, layers: Sequence[int] = ()) -> Features:
+    """A frozen encoder's mean-pooled embeddings, after its last block or after several side by side."""
+    return lambda reader: embeddings(model, reader, cache, layers=layers).astype(np.float64)
 
 
 def convolved(seed: int, cache: Path) -> Features:

@@ -17,6 +17,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from numpy.typing import NDArray
 
+from ..evaluation.losses import balance
 from ..evaluation.rounds import Round
 from ..evaluation.scores import Scores
 from ..evaluation.tasks import Task, load_task
@@ -32,7 +33,7 @@ from ..shards.reader import WindowReader
 from .beginning import begun_from, make_model, new_weights
 from .card import task_card
 from .configuration import FinetuneConfig
-from .objective import Learned, Supervised, balance_of
+from .objective import Learned, Supervised
 from .rounds import check_validation, reached_on_validation, rounds_together
 
 
@@ -67,9 +68,13 @@ def make_objective(
         [Learned.of(h, r.truth[split], device) for h, r in zip(model.heads, rounds, strict=True)]
         for split in ("train", "validation")
     )
-    balance = [balance_of(t, r.truth["train"], device) for t, r in zip(tasks, rounds, strict=True)]
+    weights = [
+        balance(task.loss, one.truth["train"].values, len(one.truth["train"].classes))
+        for task, one in zip(tasks, rounds, strict=True)
+    ]
+    on_device = [None if weight is None else weight.to(device) for weight in weights]
     decay = 1.0 if new_weights(config) else config.layer_decay
-    return Supervised(model, train, validation, balance, decay).to(device)
+    return Supervised(model, train, validation, on_device, decay).to(device)
 
 
 def make_parts(

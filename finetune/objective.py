@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -154,13 +153,3 @@ def head_for(name: str, task: Task, truth: Targets) -> HeadConfig:
         tuple(mean.tolist()),
         tuple(np.where(spread > 0, spread, 1.0).tolist()),
     )
-
-
-def balance_of(task: Task, truth: Targets, device: torch.device) -> Tensor | None:
-    """Weights under which every class counts the same, 1 on average over the windows; absent classes 0."""
-    if task.loss != "balanced_cross_entropy":
-        return None
-    count: Any = np.bincount(truth.values, minlength=len(truth.classes))
-    there = count > 0
-    weight = np.where(there, len(truth) / (there.sum() * np.maximum(count, 1)), 0.0)
-    return torch.from_numpy(weight).float().to(device)

@@ -36,6 +36,7 @@ def probe(
     task: str,
     out: Path | None = None,
     seeds: int = 3,
+    layers: tuple[int, ...] = (),
     cache: Path = Path("data/cache/embeddings"),
 ) -> None:
     """Judge frozen encoders on a task by a linear head, beside the same encoder untrained.
@@ -49,6 +50,7 @@ def probe(
         task: a shipped task, such as ptbxl_superdiagnostic, or one's own YAML file.
         out: folder for the table (Markdown) and all figures (JSON).
         seeds: untrained encoders and sets of random kernels to average over.
+        layers: blocks whose outputs the head reads side by side, from 0, or from −1 backwards; none for the last.
         cache: folder in which embeddings are kept, to be computed once.
     """
     wanted, encoders = load_task(task), Encoders.of(models)
@@ -58,8 +60,14 @@ def probe(
     own = encoders.seeds(rounds)
     untrained = [untrained_like(own[0].models[0], seed) for seed in range(seeds)]
     lines: dict[str, tuple[Head, list[list[Features]]]] = {
-        "pretrained, linear": ("logistic", [[embedded(m, cache) for m in s.models] for s in own]),
-        "untrained, linear": ("logistic", [[embedded(m, cache)] * len(rounds) for m in untrained]),
+        "pretrained, linear": (
+            "logistic",
+            [[embedded(m, cache, layers) for m in s.models] for s in own],
+        ),
+        "untrained, linear": (
+            "logistic",
+            [[embedded(m, cache, layers)] * len(rounds) for m in untrained],
+        ),
         "random kernels, ridge": (
             "ridge",
             [[convolved(seed, cache)] * len(rounds) for seed in range(seeds)],

@@ -150,13 +150,14 @@ def _of_encoder(
 ) -> Iterator[Cell]:
     """The frozen regimes of one encoder."""
     task, rounds = judged.task, judged.rounds
-    make = [embedded(model, config.cache) for model in seed.models]
+    make = [embedded(model, config.cache, config.layers) for model in seed.models]
+    terms = {**seed.terms(), "layers": list(config.layers)}
     if "linear" in config.regimes:
         linear = partial(linear_scores, task, rounds, "logistic", make)
-        yield _cell(judged, f"{begun}, linear", number, seed.terms(), linear)
+        yield _cell(judged, f"{begun}, linear", number, terms, linear)
         if task.head == "sequence":
             sequence = partial(sequence_scores, task, rounds, make, number)
-            yield _cell(judged, f"{begun}, sequence", number, seed.terms(), sequence)
+            yield _cell(judged, f"{begun}, sequence", number, terms, sequence)
     if "attention" in config.regimes:
         attention = partial(attention_scores, task, rounds, seed.models, config.cache, number)
         yield _cell(judged, f"{begun}, attention", number, seed.terms(), attention)

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from sklearn.metrics import log_loss, mean_absolute_error
 from torch import Tensor
 
+from biofm.evaluation.losses import balance
 from biofm.evaluation.targets import Targets
 from biofm.evaluation.tasks import Task
-from biofm.finetune.objective import Learned, Supervised, balance_of, head_for, loss_of
+from biofm.finetune.objective import Learned, Supervised, head_for, loss_of
 from biofm.models.backbones import Backbone, EncoderBackbone, ZooBackbone
 from biofm.models.encoder import EncoderConfig, ViTEncoder
 from biofm.models.task_model import HeadConfig, InputConfig, TaskModel
@@ -102,7 +103,7 @@ def test_multilabel_loss_is_the_mean_log_loss_of_the_classes() -> None:
 def test_balanced_classes_weigh_the_same_however_rare() -> None:
     values = np.array([0, 0, 0, 0, 0, 1, 1, 2])
     task = task_of("multiclass", "balanced_cross_entropy")
-    weight_K = balance_of(task, truth_of(values, STAGES.classes), CPU)
+    weight_K = balance(task.loss, values, len(STAGES.classes))
     assert weight_K is not None
     np.testing.assert_allclose(weight_K.numpy(), 8 / (3 * np.array([5, 2, 1])), rtol=1e-6)
     found_B = loss_of("multiclass", torch.from_numpy(OUTPUTS), torch.from_numpy(values), weight_K)
@@ -118,10 +119,10 @@ def test_balanced_classes_weigh_the_same_however_rare() -> None:
 
 def test_weights_leave_out_classes_that_are_absent_and_tasks_that_do_not_weigh() -> None:
     truth = truth_of(np.array([0, 0, 2]), STAGES.classes)
-    weight_K = balance_of(task_of("multiclass", "balanced_cross_entropy"), truth, CPU)
+    weight_K = balance("balanced_cross_entropy", truth.values, len(truth.classes))
     assert weight_K is not None
     assert weight_K.tolist() == pytest.approx([0.75, 0.0, 1.5])
-    assert balance_of(task_of("multiclass", "cross_entropy"), truth, CPU) is None
+    assert balance("cross_entropy", truth.values, len(truth.classes)) is None
 
 
 def test_regression_loss_is_the_error_in_units_of_spread_over_what_is_stated() -> None:
