@@ -6,20 +6,21 @@ from typing import Any
 
 from .. import __version__
 from ..evaluation.report.provenance import commit
-from ..models.encoder import ViTEncoder
 from .configuration import PretrainConfig
+from .objectives.base import Objective
 from .provenance import Provenance
 
 
 def model_card(
-    encoder: ViTEncoder,
+    objective: Objective,
     config: PretrainConfig,
     origin: Provenance,
     facts: dict[str, Any],
     known: dict[str, float],
 ) -> str:
     """The card as Markdown."""
-    patch, how = encoder.config.patch, origin.preprocessing
+    encoder, how = objective.encoder, origin.preprocessing
+    patch = encoder.config.patch
     band = (
         f"{how.highpass_hz or 0:g}–{how.lowpass_hz:g} Hz"
         if how.lowpass_hz
@@ -27,7 +28,7 @@ def model_card(
     )
     warning = "".join(f"> **{notice}**\n\n" for notice in origin.notices)
     loss = facts.get("validation_loss")
-    metrics = "" if loss is None else f"| validation loss on hidden samples | {loss:.4f} |\n"
+    metrics = "" if loss is None else f"| validation loss on {objective.loss_of} | {loss:.4f} |\n"
     metrics += "".join(
         f"| {name}, the same samples | {value:.4f} |\n" for name, value in known.items()
     )
@@ -38,7 +39,7 @@ tags: [biosignals, {patch.modality}, self-supervised]
 # {config.run.out.name}
 
 {warning}A {patch.modality.upper()} encoder ({sum(p.numel() for p in encoder.parameters()) / 1e6:.2f} M parameters, \
-embeddings of {encoder.dim}) pretrained by masked autoencoding. For research; not a medical device.
+embeddings of {encoder.dim}) pretrained by {objective.method}. For research; not a medical device.
 
 ```python
 from biofm import load_model, read_recording

@@ -11,8 +11,9 @@ from ..models.encoder import EncoderConfig
 from ..models.tokenizer import PatchConfig
 from ..shards.reader import DataConfig
 from .configuration import OptimConfig, RunConfig
+from .mae_shown import reconstructions, trivial
 from .objectives.mae import MAE, MAEConfig
-from .run import run
+from .run import Shown, run
 from .twin import TWIN
 
 
@@ -38,7 +39,11 @@ def main() -> None:
     """Parse the command line and train."""
     config = parse(Config, description="Masked autoencoding of biosignals.")
     try:
-        run(config, lambda encoder, stream: MAE(encoder, config.objective, stream))
+        run(
+            config,
+            lambda encoder, stream: MAE(encoder, config.objective, stream),
+            Shown(reconstructions, trivial),
+        )
     except USER_ERRORS as error:
         tell(error)
         raise SystemExit(1) from None

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Iterator
 from pathlib import Path
-
-from accelerate import Accelerator
 
 from ..files import write_aside
 from ..shards.reader import WindowReader
-from ..signals.windows import Batch
-from .baselines import baselines
 from .checkpoint import Progress
 from .configuration import PretrainConfig
-from .figures import draw_curve, draw_reconstruction
-from .objectives.mae import MAE
+from .figures import draw_curve
+from .objectives.base import Objective
 from .provenance import Provenance
 from .tracking import Tracker, read_metrics
 
@@ -25,7 +19,7 @@ def about(
     config: PretrainConfig,
     train: WindowReader,
     validation: WindowReader,
-    objective: MAE,
+    objective: Objective,
     origin: Provenance,
 ) -> list[str]:
     """What is trained on what, in lines for people; first what must stand beside every figure."""
@@ -40,29 +34,14 @@ def about(
     ]
 
 
-def report_baselines(
-    objective: MAE,
-    train: WindowReader,
-    validation: WindowReader,
-    accelerator: Accelerator,
-    config: PretrainConfig,
-    tracker: Tracker,
-) -> None:
+def keep_baselines(out: Path, found: dict[str, float], tracker: Tracker) -> None:
     """What the validation loss has to beat, printed and kept in `baselines.json`."""
-    device = accelerator.device
-
-    def batches(reader: WindowReader) -> Iterator[Batch]:
-        return (b.to(device) for b in reader.evaluation_batches(micro_batch=64, rank=0, ranks=1))
-
-    found = baselines(objective, itertools.islice(batches(train), 16), batches(validation))
-    with write_aside(config.run.out / "baselines.json") as aside:
+    with write_aside(out / "baselines.json") as aside:
         aside.write_text(json.dumps(found, indent=1) + "\n")
     for name, value in found.items():
         tracker.log(0, {f"baseline_{name.replace(' ', '_')}": value})
-    print(
-        "to beat    " + ", ".join(f"{name} {value:.4f}" for name, value in found.items()),
-        flush=True,
-    )
+    told = ", ".join(f"{name} {value:.4f}" for name, value in found.items())
+    print(f"to beat    {told}", flush=True)
 
 
 def stored_baselines(out: Path) -> dict[str, float]:
@@ -72,28 +51,11 @@ def stored_baselines(out: Path) -> dict[str, float]:
     return found
 
 
-def pictures(
-    objective: MAE,
-    validation: WindowReader,
-    accelerator: Accelerator,
-    out: Path,
-    progress: Progress,
-    marks: str,
-) -> list[Path]:
-    """Reconstructions of the first validation windows, and the loss curve, each with the marks."""
-    objective.eval()
-    batches = validation.evaluation_batches(micro_batch=1, rank=0, ranks=1)
-    files = []
-    for i, batch in enumerate(itertools.islice(batches, 3)):
-        record = validation.index["record"][int(batch.rows[0])]
-        path = out / "figures" / f"reconstruction-{i}.png"
-        note = f"{marks}validation record {record}, after {progress.epoch} epochs"
-        draw_reconstruction(objective, batch.to(accelerator.device), path, note)
-        files.append(path)
-    objective.train()
+def draw_loss(out: Path, marks: str) -> Path:
+    """The loss curve so far, with the marks."""
     curve = out / "figures" / "loss.png"
     draw_curve(read_metrics(out), stored_baselines(out), curve, marks)
-    return [*files, curve]
+    return curve
 
 
 def tell_results(config: PretrainConfig, progress: Progress) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from accelerate import Accelerator
@@ -12,34 +13,55 @@ from accelerate import Accelerator
 from ..models.encoder import ViTEncoder
 from ..models.pretrained import save_model
 from ..shards.contents import contents
+from ..shards.index import stream_name
 from ..shards.reader import WindowReader
 from .card import model_card
 from .checkpoint import Progress
 from .configuration import PretrainConfig
 from .distributed import make_accelerator
 from .engine import Parts, finished, resume_point, train
-from .objectives.mae import MAE
+from .objectives.base import Objective
 from .provenance import Provenance, provenance
-from .report import about, pictures, report_baselines, stored_baselines, tell_results
+from .report import about, draw_loss, keep_baselines, stored_baselines, tell_results
 from .tracking import Tracker
 from .twin import ensure_twin
 
+T = TypeVar("T", bound=Objective)
 
-def run(config: PretrainConfig, make_objective: Callable[[ViTEncoder, str], MAE]) -> Path:
+
+@dataclass(frozen=True)
+class Shown(Generic[T]):
+    """What an objective has to show beside its loss, where it has.
+
+    `pictures` of validation windows after each of some epochs, as files; `baselines` are what its validation
+    loss has to beat, by name, found before the first step.
+    """
+
+    pictures: Callable[[T, WindowReader, torch.device, Path, str], list[Path]]
+    baselines: Callable[[T, WindowReader, WindowReader, torch.device], dict[str, float]]
+
+
+def run(
+    config: PretrainConfig,
+    make_objective: Callable[[ViTEncoder, str], T],
+    shown: Shown[T] | None = None,
+) -> Path:
     """Train, or go on training; returns the folder of the best model."""
     resume_from = resume_point(config)
     accelerator = make_accelerator(config.run)
     if accelerator.is_main_process:
         ensure_twin(config.data.shards)
     accelerator.wait_for_everyone()
-    readers = [
-        WindowReader(config.data, split, seed=config.run.seed) for split in ("train", "validation")
-    ]
-    origin = provenance(readers[0])
-    check_rate(config, readers[0])
     torch.manual_seed(config.run.seed)
-    objective = make_objective(ViTEncoder(config.model), readers[0].stream).to(accelerator.device)
-    parts = make_parts(config, accelerator, objective, readers[0], readers[1], origin)
+    stream = stream_name(config.model.patch.modality, config.model.patch.rate_hz)
+    objective = make_objective(ViTEncoder(config.model), stream).to(accelerator.device)
+    readers = [
+        WindowReader(config.data, split, seed=config.run.seed, views=objective.views)
+        for split in ("train", "validation")
+    ]
+    check_rate(config, readers[0])
+    origin = provenance(readers[0])
+    parts = make_parts(config, accelerator, objective, readers[0], readers[1], origin, shown)
     progress = train(config, accelerator, resume_from, parts)
     if accelerator.is_main_process and finished(config, progress):
         tell_results(config, progress)
@@ -50,17 +72,18 @@ def run(config: PretrainConfig, make_objective: Callable[[ViTEncoder, str], MAE]
 def make_parts(
     config: PretrainConfig,
     accelerator: Accelerator,
-    objective: MAE,
+    objective: T,
     training: WindowReader,
     validation: WindowReader,
     origin: Provenance,
+    shown: Shown[T] | None,
 ) -> Parts:
     """What the training run calls, bound to this run's data and model."""
     out, learned = config.run.out, contents(training)
 
     def write_model(folder: Path, facts: dict[str, Any]) -> None:
         facts = {**facts, **origin.facts(), "training_windows": training.windows}
-        card = model_card(objective.encoder, config, origin, facts, stored_baselines(out))
+        card = model_card(objective, config, origin, facts, stored_baselines(out))
         save_model(
             folder,
             objective.encoder,
@@ -72,10 +95,17 @@ def make_parts(
         )
 
     def draw(progress: Progress) -> list[Path]:
-        return pictures(objective, validation, accelerator, out, progress, origin.marks)
+        note = f"{origin.marks}after {progress.epoch} epochs"
+        files = [draw_loss(out, origin.marks)]
+        if shown is not None:
+            folder = out / "figures"
+            files += shown.pictures(objective, validation, accelerator.device, folder, note)
+        return files
 
     def begin(tracker: Tracker) -> None:
-        report_baselines(objective, training, validation, accelerator, config, tracker)
+        if shown is not None:
+            known = shown.baselines(objective, training, validation, accelerator.device)
+            keep_baselines(out, known, tracker)
 
     return Parts(
         objective,
@@ -90,12 +120,12 @@ def make_parts(
         tokens_per_window(objective, training, accelerator),
         write_model,
         draw,
-        blocks=[objective.encoder.blocks, objective.decoder.blocks],
+        blocks=objective.blocks(),
         begin=begin,
     )
 
 
-def tokens_per_window(objective: MAE, train: WindowReader, accelerator: Accelerator) -> float:
+def tokens_per_window(objective: Objective, train: WindowReader, accelerator: Accelerator) -> float:
     """Tokens of a window before any is masked."""
     batch = next(iter(train.evaluation_batches(micro_batch=1, rank=0, ranks=1)))
     windows = batch.to(accelerator.device).streams[objective.stream]

@@ -15,6 +15,7 @@ G groups of tokens (the leads, or 1).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -26,7 +27,7 @@ from ...models.encoder import ViTEncoder
 from ...models.tokenizer import Patches, Tokens, moments
 from ...signals.randomness import uniform
 from ...signals.windows import Batch, Windows
-from .base import Outcome
+from .base import Objective, Outcome
 
 
 @dataclass(frozen=True)
@@ -74,14 +75,15 @@ class Reconstruction(NamedTuple):
     mask: Mask
 
 
-class MAE(nn.Module):
+class MAE(Objective):
     """Encoder, decoder and loss. Called through `forward` alone, as data-parallel wrappers need."""
 
+    method = "masked autoencoding"
+    loss_of = "hidden samples"
+
     def __init__(self, encoder: ViTEncoder, config: MAEConfig, stream: str) -> None:
-        super().__init__()
-        self.encoder = encoder
+        super().__init__(encoder, stream)
         self.config = config
-        self.stream = stream
         patch = encoder.config.patch
         leads = len(patch.channels) if encoder.tokenizer.joint else 1
         self.decoder = GroupDecoder(config.decoder, encoder.dim, leads * patch.samples)
@@ -99,6 +101,10 @@ class MAE(nn.Module):
         patches = self.encoder.tokenizer.patches(batch.streams[self.stream])
         mask = self.draw_mask(batch, patches)
         return (mask.hidden[..., None] & patches.valid_BCNP).sum().float()
+
+    def blocks(self) -> Sequence[nn.Module]:
+        """Encoder and decoder."""
+        return [self.encoder.blocks, self.decoder.blocks]
 
     def reconstruct(self, batch: Batch) -> Reconstruction:
         """Mask, encode, decode."""

@@ -35,13 +35,15 @@ from biofm.models.encoder import EncoderConfig
 from biofm.models.tokenizer import PatchConfig
 from biofm.pretrain.checkpoint import checkpoints
 from biofm.pretrain.configuration import OptimConfig, RunConfig
+from biofm.pretrain.mae_shown import reconstructions, trivial
 from biofm.pretrain.objectives.mae import MAE, MAEConfig
-from biofm.pretrain.run import run
+from biofm.pretrain.run import Shown, run
 from biofm.pretrain.tracking import read_metrics
 from biofm.shards.reader import DataConfig
 
 ROOT = Path(biofm.__file__).resolve().parent
 GOLDEN = Path(__file__).parents[1] / "golden" / "mae_small.json"
+SHOWN = Shown(reconstructions, trivial)
 TIMEOUT_S = 240
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["biofm.pretrain.run"])
@@ -75,7 +77,7 @@ def small(shards: Path, out: Path, **changes: Any) -> Config:
 
 def train(config: Config) -> None:
     torch.set_num_threads(1)
-    run(config, lambda encoder, stream: MAE(encoder, config.objective, stream))
+    run(config, lambda encoder, stream: MAE(encoder, config.objective, stream), SHOWN)
 
 
 def forked(config: Config) -> Any:
@@ -373,7 +375,7 @@ def weights_after_an_epoch(config: Config, folder: Path) -> None:
         return kept[0]
 
     torch.set_num_threads(1)
-    run(config, make)
+    run(config, make, SHOWN)
     torch.save(kept[0].state_dict(), folder / f"rank{os.environ.get('RANK', '0')}.pt")
 
 
