@@ -39,8 +39,18 @@ class Comparison:
 
 
 def counted(task: Task, train: Truth, test: Truth) -> CountedClasses:
-    """Which classes have enough subjects in train and in test; of quantities all of them."""
+    """Which classes have enough subjects in train and in test; of quantities all of them.
+
+    Raises `ValueError` for a quantity that nobody in one of both states.
+    """
     if task.kind == "regression":
+        for split, truth in (("train", train), ("test", test)):
+            stated_K = np.isfinite(truth.values).any(axis=0)
+            if unknown := [name for name, has in zip(test.classes, stated_K, strict=True) if not has]:
+                raise ValueError(
+                    f"nobody in {split} states {', '.join(unknown)}: leave it out of the task's `classes`, or "
+                    "build shards of more people"
+                )
         every = np.arange(len(test.classes))
         return CountedClasses(test.classes, (), {}, every)
     sides = [

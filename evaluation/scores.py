@@ -6,6 +6,7 @@ Shape suffixes: N rows of the test truth, M rows of the validation truth, K clas
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ def load_scores(file: Path, terms: Mapping[str, Any]) -> Scores | None:
             if str(kept["terms"]) != json.dumps(dict(terms), sort_keys=True):
                 return None
             return Scores(kept["test"], kept["validation"], float(kept["chosen"]))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):  # damaged: made again
         return None
 
 

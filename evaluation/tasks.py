@@ -81,7 +81,8 @@ class Task:
     annotation, or of a recording where `anchor` is null. `regression`: the value of an annotation, or of
     a recording where `anchor` is null."""
     metrics: tuple[str, ...]
-    """Names of metrics for this kind, the one that choices are made by first."""
+    """Names of metrics for this kind, the one that summaries and subgroups show first. Choices on validation
+    follow the kind (`probes.goodness`): AUROC, kappa, or absolute error."""
     loss: Loss
     """What trained models minimise: `bce` (multilabel), `cross_entropy` or `balanced_cross_entropy`, whose
     classes weigh the same however rare (multiclass), `mae` in units of each quantity's spread (regression)."""

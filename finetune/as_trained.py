@@ -5,7 +5,7 @@ Shape suffixes: W windows of a split, K classes or quantities.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,18 +20,20 @@ from ..pretrain.distributed import make_accelerator
 from ..shards.reader import WindowReader
 from ..signals import Preprocessing
 from .cells import Cell
-from .encoders import as_trained
+from .evaluation_configuration import Precision
 from .learning import answers
 from .rounds import reached_on_validation
 from .rows import Judged
 
 
-def as_trained_cells(folders: dict[str, Path], judged: Judged) -> Iterator[Cell]:
-    """A row for each task model (by its name in reports) that answers this task.
+def as_trained_cells(
+    folders: Mapping[str, Path], judged: Judged, precision: Precision
+) -> Iterator[Cell]:
+    """A row for each task model (by the row's name) that answers this task.
 
     Raises `ValueError` where a model reads other windows than the task's.
     """
-    for name, folder in folders.items():
+    for row, folder in folders.items():
         model = load_task_model(folder)
         head = answering(model.heads, judged)
         if head is None:
@@ -40,11 +42,11 @@ def as_trained_cells(folders: dict[str, Path], judged: Judged) -> Iterator[Cell]
             for reader in one.readers.values():
                 check_inputs(folder, model, reader)
         yield Cell(
-            as_trained(name),
+            row,
             0,
             (judged.name,),
             {**judged.terms(), "model": sha256(folder / "model.safetensors"), "head": head.task},
-            partial(said, folder, head, judged),
+            partial(said, folder, head, judged, precision),
         )
 
 
@@ -60,8 +62,9 @@ def check_inputs(folder: Path, model: TaskModel, reader: WindowReader) -> None:
     inputs, data = model.inputs, reader.config
     made = {
         modality: Preprocessing(**manifest["config"]["preprocessing"][modality])
-        for manifest in reader.manifests
+        for manifest, held in zip(reader.manifests, reader.held, strict=True)
         for modality in inputs.channels
+        if modality in held
     }
     for what, expected, found in (
         ("channels", dict(inputs.channels), dict(data.channels)),
@@ -75,9 +78,12 @@ def check_inputs(folder: Path, model: TaskModel, reader: WindowReader) -> None:
             )
 
 
-def said(folder: Path, head: HeadConfig, judged: Judged) -> dict[str, Scores]:
+def said(
+    folder: Path, head: HeadConfig, judged: Judged, precision: Precision
+) -> dict[str, Scores]:
     """What the model says of the test and validation of all rounds."""
-    accelerator = make_accelerator(RunConfig(tracking=None))
+    # That of the models trained beside it: a process has one precision.
+    accelerator = make_accelerator(RunConfig(tracking=None, precision=precision))
     model = load_task_model(folder).to(accelerator.device)
     number = model.heads.index(head)
 

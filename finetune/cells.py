@@ -37,6 +37,11 @@ class Cell:
     make: Make
     share: float = 1.0
 
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        return name_of(self.row, self.seed, self.share)
+
 
 Rows = dict[str, list[Scores]]
 """Row → scores of each seed."""
@@ -54,8 +59,7 @@ def fill(cells: Sequence[Cell], out: Path) -> dict[str, dict[float, Rows]]:
 
 def _scores_of(cell: Cell, out: Path) -> Iterator[tuple[str, Scores]]:
     terms = {"format": FORMAT, "biofm": __version__, **cell.terms}
-    name = f"{slug(cell.row)}-{cell.seed}" + (f"-of-{cell.share:g}" if cell.share < 1 else "")
-    files = {task: out / task / f"{name}.npz" for task in cell.tasks}
+    files = {task: out / task / f"{cell.name}.npz" for task in cell.tasks}
     kept = {task: load_scores(file, terms) for task, file in files.items()}
     if any(scores is None for scores in kept.values()):
         of = f", {cell.share:.0%} of the labels" if cell.share < 1 else ""
@@ -68,6 +72,7 @@ def _scores_of(cell: Cell, out: Path) -> Iterator[tuple[str, Scores]]:
         yield task, found
 
 
-def slug(row: str) -> str:
-    """A row's name as that of a file."""
-    return re.sub(r"[^a-z0-9]+", "-", row.lower()).strip("-")
+def name_of(row: str, seed: int, share: float) -> str:
+    """A row with its seed and share of the labels as the name of a file."""
+    slug = re.sub(r"[^a-z0-9]+", "-", row.lower()).strip("-")
+    return f"{slug}-{seed}" + (f"-of-{share:g}" if share < 1 else "")

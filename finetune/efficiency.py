@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..evaluation.comparison import compare
-from ..evaluation.label_subsets import labelled_subjects
 from ..evaluation.report.pictures.efficiency import label_efficiency
 from ..evaluation.report.section import Section, Table
 from ..evaluation.report.words import name_of
-from ..evaluation.rounds import Round, Truth
+from ..evaluation.rounds import Truth
 from ..evaluation.scores import Scores
 from ..evaluation.tasks import Task
 
@@ -21,18 +20,17 @@ def efficiency_section(
     task: Task,
     test: Truth,
     validation: Truth,
-    rounds: Sequence[Round],
+    subjects: Mapping[float, int],
     by_share: Mapping[float, Mapping[str, Sequence[Scores]]],
     columns: NDArray[np.intp],
 ) -> Section:
-    """One curve a row, and the same as a table; the classes that count are those of all labels."""
+    """One curve a row, and the same as a table; the classes that count are those of all labels.
+
+    `subjects` are those with a label at each share.
+    """
     shares = sorted(by_share)
     found = {share: compare(task, test, validation, by_share[share], columns) for share in shares}
     figure = next(iter(found[1.0].rows[0].figures))
-    subjects = {
-        share: len(labelled_subjects([rounds[0].truth["train"].subjects], share, 0))
-        for share in shares
-    }
     each = {
         share: {row.name: row.figures[figure] for row in comparison.rows}
         for share, comparison in found.items()

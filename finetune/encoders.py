@@ -82,19 +82,19 @@ class Encoders:
 
 
 def marked(
-    rows: Mapping[str, Sequence[Scores]], seen: Mapping[str, Overlap]
+    rows: Mapping[str, Sequence[Scores]],
+    encoders: Mapping[str, Overlap],
+    fixed: Mapping[str, Overlap],
 ) -> dict[str, Sequence[Scores]]:
     """The rows, with a † those of a model that may have seen who is judged.
 
-    A row of a task model bears its name; those of the pretrained encoder are of all others in `seen`.
+    `fixed` are what task models had seen, by their rows; `encoders` what the seeds of the pretrained one had.
     """
-    alone = {as_trained(name): one for name, one in seen.items() if as_trained(name) in rows}
-    others = [one for name, one in seen.items() if as_trained(name) not in rows]
 
     def clean(row: str) -> bool:
-        if row in alone:
-            return alone[row].clean
-        return not row.startswith(OWN) or all(one.clean for one in others)
+        if row in fixed:
+            return fixed[row].clean
+        return not row.startswith(OWN) or all(one.clean for one in encoders.values())
 
     return {row if clean(row) else f"{row} †": scores for row, scores in rows.items()}
 

@@ -11,6 +11,7 @@ from ..models.zoo.registry import MODELS
 from ..pretrain.configuration import OptimConfig
 
 Regime = Literal["linear", "attention", "finetune"]
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class EvaluationConfig:
         )
     )
     """Wherever weights are trained: optimizer, batch and length."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
     """Wherever weights are trained; `auto`: bf16 on a GPU that has it, else fp32."""
     challenge_weights: Path | None = None
     """The Challenge's official table of weights (weights.csv); without it its metric is left out."""
@@ -74,6 +75,11 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         if not self.shards or not self.tasks:
             raise ValueError("shards and tasks: name at least one of each")
+        names = [Path(task).stem for task in self.tasks]
+        for what, listed in (("tasks", names), ("shares", self.shares)):
+            if len(set(listed)) != len(listed):
+                said = ", ".join(map(str, listed))
+                raise ValueError(f"{what}: each once, and under a name of its own, not {said}")
         if self.seeds < 1 or any(of.seeds < 1 for of in self.zoo.values()):
             raise ValueError("seeds must be 1 or more")
         if not all(0 < share < 1 for share in self.shares):

@@ -80,7 +80,7 @@ def probe(
         for name, (head, each) in lines.items()
     }
     seen = encoders.overlaps(own, rounds)
-    found = compare(wanted, test, validation, marked(rows, seen), columns)
+    found = compare(wanted, test, validation, marked(rows, seen, {}), columns)
     sections = [results_section(wanted, found, about(rounds, told)), leakage_section(seen)]
     text = markdown(wanted.title, sections, notices(rounds))
     print(text)

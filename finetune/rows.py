@@ -21,9 +21,10 @@ from ..evaluation.rounds import Round
 from ..evaluation.scores import Scores, joined
 from ..evaluation.stretches import MAKERS
 from ..evaluation.tasks import Task
+from ..files import write_aside
 from ..models.zoo.registry import MODELS
 from ..pretrain.configuration import OptimConfig, RunConfig
-from .cells import Cell, slug
+from .cells import Cell, name_of
 from .configuration import FinetuneConfig
 from .encoders import Seed
 from .evaluation_configuration import EvaluationConfig, Supervised
@@ -75,6 +76,10 @@ class Judged:
             rounds.append(replace(one, truth={**one.truth, "train": fewer}))
         return replace(self, rounds=rounds)
 
+    def taught(self, together: Sequence[Judged], share: float) -> int:
+        """How many subjects that is of those with a label of this task, in the first round by the first seed."""
+        return len(np.unique(self.narrowed(together, share, 0).rounds[0].truth["train"].subjects))
+
     def terms(self) -> dict[str, Any]:
         """What decides any score on it: the task, and what is true of which windows of which shards."""
         digest = hashlib.sha256()
@@ -85,7 +90,8 @@ class Judged:
                     digest.update("".join(shard["sha256"] for shard in manifest["shards"]).encode())
                 digest.update(truth.values.tobytes() + truth.windows.tobytes())
         judging = ("title", "metrics", "threshold", "least_subjects")
-        task = {k: v for k, v in to_dict(self.task).items() if k not in judging}
+        learned = to_dict(replace(self.task, challenge_weights=None))
+        task = {k: v for k, v in learned.items() if k not in judging}
         return {"task": task, "data": digest.hexdigest()}
 
 
@@ -126,7 +132,7 @@ def share_cells(
                 own = seeds[number % len(seeds)]
                 twin = untrained_like(own.models[0], number)
                 twins = Seed((), (twin,) * len(judged.rounds))
-                few = replace(config, regimes=("linear",))
+                few = replace(config, regimes=tuple(r for r in config.regimes if r == "linear"))
                 for begun, seed in (("pretrained", own), ("untrained", twins)):
                     for cell in _of_encoder(few, fewer, begun, number, seed):
                         yield replace(cell, share=share)
@@ -179,25 +185,22 @@ def trained_cells(
     Of few labels batches are smaller and epochs more, so that there are steps to learn in.
     """
     if share < 1:
-        config = replace(
-            config, optim=with_few(config.optim, together, share), zoo=first(config.zoo)
-        )
+        optim = with_few(config.optim, together, share)
+        config = replace(config, optim=optim, zoo=first(config.zoo, share))
     names = tuple(judged.name for judged in together)
     asked = tuple(judged.asked for judged in together)
     terms = {judged.name: judged.terms() for judged in together}
     for row, number, runs in supervised_runs(config, asked, seeds, len(together[0].rounds)):
-        outs = [
-            config.out / "runs" / f"{slug(row)}-{number}" / f"round-{r}" for r in range(len(runs))
-        ]
+        out = config.out / "runs" / name_of(row, number, share)
         wanted = [
             replace(
                 one,
                 round=r,
                 labelled=share,
                 subset_seed=number if share < 1 else 0,
-                run=replace(one.run, out=out, seed=number),
+                run=replace(one.run, out=out / f"round-{r}", seed=number),
             )
-            for r, (one, out) in enumerate(zip(runs, outs, strict=True))
+            for r, one in enumerate(runs)
         ]
         said = {k: v for k, v in to_dict(wanted[0]).items() if k in DECIDING}
         if wanted[0].model in MODELS:
@@ -207,19 +210,33 @@ def trained_cells(
         else:
             begun = seeds[number].terms()
         decided = {"tasks": terms, **said, "model": begun, "seed": number}
-        yield Cell(row, number, names, decided, partial(learned, wanted), share)
+        yield Cell(row, number, names, decided, partial(learned, wanted, out, decided), share)
 
 
 def with_few(optim: OptimConfig, together: Sequence[Judged], share: float) -> OptimConfig:
     """At least four batches an epoch, and up to four times the epochs."""
     windows = min(len(one.truth["train"]) for judged in together for one in judged.rounds)
     batch = max(1, min(optim.global_batch, int(share * windows) // 4))
-    return replace(optim, global_batch=batch, epochs=math.ceil(optim.epochs * min(4, 1 / share)))
+    micro = optim.micro_batch and min(optim.micro_batch, batch)
+    return replace(
+        optim,
+        global_batch=batch - batch % micro if micro else batch,
+        micro_batch=micro,
+        epochs=more_epochs(optim.epochs, share),
+    )
 
 
-def first(zoo: Mapping[str, Supervised]) -> dict[str, Supervised]:
-    """The first reference alone: a curve needs one."""
-    return dict(list(zoo.items())[:1])
+def more_epochs(epochs: int, share: float) -> int:
+    """Up to four times as many, where labels are few."""
+    return math.ceil(epochs * min(4, 1 / share))
+
+
+def first(zoo: Mapping[str, Supervised], share: float) -> dict[str, Supervised]:
+    """The first reference alone, because a curve needs one; its own epochs, if it has any, are more too."""
+    return {
+        name: replace(how, epochs=how.epochs and more_epochs(how.epochs, share))
+        for name, how in list(zoo.items())[:1]
+    }
 
 
 def supervised_runs(
@@ -254,15 +271,30 @@ def supervised_runs(
             yield f"{name}, supervised", number, [wanted(name, optim, True)] * rounds
 
 
-def learned(rounds: Sequence[FinetuneConfig]) -> dict[str, Scores]:
-    """The scores of a model trained in each round. Raises `KeyboardInterrupt` where a signal stopped it."""
+def learned(
+    rounds: Sequence[FinetuneConfig], out: Path, terms: Mapping[str, Any]
+) -> dict[str, Scores]:
+    """The scores of a model trained in each round. Raises `KeyboardInterrupt` where a signal stopped it.
+
+    What lies in `out` of other terms goes: a run must not go on from what another encoder, or other shards of
+    the same path, began. Checkpoints stay until the last round is there, so that no round is trained twice.
+    """
+    begun, said = out / "terms.json", json.dumps(terms, sort_keys=True)
+    if not begun.is_file() or begun.read_text() != said:
+        if out.exists():
+            shutil.rmtree(out)
+        with write_aside(begun) as aside:
+            aside.write_text(said)
     each = []
     for wanted in rounds:
         scores = learn(wanted)
         if scores is None:
             raise KeyboardInterrupt
-        shutil.rmtree(wanted.run.out / "checkpoints")
         each.append(scores)
+    # First, so that checkpoints that a kill left half-removed are not gone on from.
+    begun.unlink()
+    for wanted in rounds:
+        shutil.rmtree(wanted.run.out / "checkpoints")
     return {task: joined([scores[task] for scores in each]) for task in each[0]}
 
 
@@ -271,6 +303,7 @@ def groups(judged: Sequence[Judged]) -> list[list[Judged]]:
     found: dict[str, list[Judged]] = {}
     for one in judged:
         task = one.task
-        same = [task.data(("any",)), task.folds, task.cross_validation, task.exclude_subjects]
+        same = [task.data(("any",)), task.datasets, task.folds]
+        same += [task.cross_validation, task.exclude_subjects]
         found.setdefault(json.dumps(same, default=str), []).append(one)
     return list(found.values())

@@ -1,4 +1,4 @@
-"""All tasks of an evaluation at one glance: rows by tasks, the figure that choices are made by first."""
+"""All tasks of an evaluation at one glance: rows by tasks, the first figure of each."""
 
 from __future__ import annotations
 

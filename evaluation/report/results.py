@@ -11,7 +11,7 @@ from ..figure import Figure
 from ..tasks import Task
 from .case import plain
 from .section import Section, Table
-from .words import INTERVALS, STRETCHED, name_of, of_thresholds, quantity_of, sentences, with_unit
+from .words import CHOSEN_BY, INTERVALS, STRETCHED, name_of, of_thresholds, quantity_of, sentences, with_unit
 
 
 def results_section(task: Task, comparison: Comparison, about: Sequence[str] = ()) -> Section:
@@ -57,8 +57,7 @@ def _tables(task: Task, comparison: Comparison, names: Sequence[str], quantity: 
         *(["Models of several seeds: the mean of their figures."] if several else []),
         sentences(names),
         of_thresholds(task),
-        "Validation: the figure by which a model's own choices were made, which may be another for another "
-        "kind of model.",
+        f"Validation: what choices were made by there, {CHOSEN_BY[task.kind]}.",
     ]
     if any(row.figures[name].stretched for row in rows for name in names):
         note.append(STRETCHED)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..tasks import Task
+from ..tasks import Kind, Task
 
 NAMES = {
     "auroc": "AUROC",
@@ -59,6 +59,13 @@ UNITS = {
     "svri": "dyn·s·m²/cm⁵",
 }
 """Quantity, in lower case → the unit that its shards hold it in."""
+
+CHOSEN_BY: dict[Kind, str] = {
+    "multilabel": "the mean AUROC of every class that validation has and lacks",
+    "multiclass": "kappa",
+    "regression": "less the mean absolute error, in units of each quantity's spread (0 is best)",
+}
+"""What `probes.goodness` is."""
 
 INTERVALS = "In brackets: 95 % intervals by bootstrap over test subjects, who are drawn with all their records."
 BRACKETS = "In brackets: 95 % intervals over test subjects."
