@@ -78,9 +78,7 @@ def check_inputs(folder: Path, model: TaskModel, reader: WindowReader) -> None:
             )
 
 
-def said(
-    folder: Path, head: HeadConfig, judged: Judged, precision: Precision
-) -> dict[str, Scores]:
+def said(folder: Path, head: HeadConfig, judged: Judged, precision: Precision) -> dict[str, Scores]:
     """What the model says of the test and validation of all rounds."""
     # That of the models trained beside it: a process has one precision.
     accelerator = make_accelerator(RunConfig(tracking=None, precision=precision))

@@ -45,35 +45,47 @@ def untrained_like(model: PretrainedModel, seed: int) -> PretrainedModel:
 
 
 def embedded(model: PretrainedModel, cache: Path, layers: Sequence[int] = ()) -> Features:
-    """A frozen encoder's mean-pooled embeddings, after its last block or after several side by side."""
-    return lambda reader: embeddings(model, reader, cache, layers=layers).astype(np.float64)
+    """A frozen encoder's mean-pooled embeddings, after its last block or after several side by side.
 
-
-def convolved(seed: int, cache: Path) -> Features:
-    """Random convolution kernels over the windows of each modality, in physical units.
-
-    Of a modality too slow for the kernels, its samples themselves.
+    Of modalities that it does not read, random kernels beside them.
     """
 
     def made(reader: WindowReader) -> Floats:
-        first = next(iter(reader.evaluation_batches(micro_batch=1, rank=0, ranks=1)))
-        return np.concatenate([_of_stream(reader, w) for w in first.streams.values()], axis=1)
-
-    def _of_stream(reader: WindowReader, windows: Windows) -> Floats:
-        _, channels, samples = windows.samples.shape
-        if samples <= max(LENGTHS):
-            what: dict[str, Any] = {"samples of": windows.modality}
-            width = channels * samples
-            compute: Callable[[Windows], Tensor] = flat
-        else:
-            kernels = RandomKernels(channels, samples, kernels=KERNELS, seed=seed)
-            what = {"random kernels": KERNELS, "seed": seed, "modality": windows.modality}
-            width = kernels.width
-            compute = partial(_convolve, kernels)
-        found = features(what, compute, reader, windows.modality, width, cache)
-        return found.astype(np.float64)
+        own = embeddings(model, reader, cache, layers=layers).astype(np.float64)
+        modality = model.encoder.config.patch.modality
+        others = [w for w in _streams(reader) if w.modality != modality]
+        return np.concatenate([own, *(_kernels(reader, w, 0, cache) for w in others)], axis=1)
 
     return made
+
+
+def convolved(seed: int, cache: Path) -> Features:
+    """Random convolution kernels over the windows of each modality."""
+    return lambda reader: np.concatenate(
+        [_kernels(reader, windows, seed, cache) for windows in _streams(reader)], axis=1
+    )
+
+
+def _streams(reader: WindowReader) -> list[Windows]:
+    """One window of each modality."""
+    first = next(iter(reader.evaluation_batches(micro_batch=1, rank=0, ranks=1)))
+    return list(first.streams.values())
+
+
+def _kernels(reader: WindowReader, windows: Windows, seed: int, cache: Path) -> Floats:
+    """Random kernels over a modality in physical units; of one too slow for them, its samples themselves."""
+    _, channels, samples = windows.samples.shape
+    if samples <= max(LENGTHS):
+        what: dict[str, Any] = {"samples of": windows.modality}
+        width = channels * samples
+        compute: Callable[[Windows], Tensor] = flat
+    else:
+        kernels = RandomKernels(channels, samples, kernels=KERNELS, seed=seed)
+        what = {"random kernels": KERNELS, "seed": seed, "modality": windows.modality}
+        width = kernels.width
+        compute = partial(_convolve, kernels)
+    found = features(what, compute, reader, windows.modality, width, cache)
+    return found.astype(np.float64)
 
 
 def _convolve(kernels: RandomKernels, windows: Windows) -> Tensor:
