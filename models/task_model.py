@@ -23,10 +23,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ..files import folder_aside
-from ..signals import Preprocessing
-from ..signals.windows import Windows, crop
+from ..signals import Preprocessing, Recording, preprocess, quantize
+from ..signals.windows import Windows, crop, first_rows, with_channels
 from .backbones import Backbone, make_backbone
-from .pretrained import TRAINING
+from .pretrained import TRAINING, cut_windows
 
 FORMAT = 1
 """Version of the folder's layout."""
@@ -116,6 +116,39 @@ class TaskModel(nn.Module):
             said = [h.answers(o.float()) for h, o in zip(self.heads, outputs, strict=True)]
             sums = [a + b for a, b in zip(sums, said, strict=True)] if sums else said
         return [one / len(starts) for one in sums]
+
+    @torch.no_grad()
+    def predict(self, recording: Recording) -> dict[str, Tensor]:
+        """Task → what its head says of each window of a recording [windows, K], at its own rate and lead order.
+
+        Windows follow one another; channels that the recording lacks are missing. Raises `KeyError` where it has
+        none of a modality's.
+        """
+        training = self.training
+        self.eval()
+        device = next(self.parameters()).device
+        streams = {m: windows.to(device) for m, windows in self.windows(recording).items()}
+        said = {h.task: a.cpu() for h, a in zip(self.heads, self.answers(streams), strict=True)}
+        self.train(training)
+        return said
+
+    def windows(self, recording: Recording) -> dict[str, Windows]:
+        """A recording as windows of each modality, prepared as for training."""
+        found = {}
+        for modality, channels in self.inputs.channels.items():
+            signal = recording.signal(modality)
+            present = tuple(name for name in channels if name in signal.channels)
+            if not present:
+                raise KeyError(
+                    f"{recording.dataset} {recording.record}: none of the model's {modality} channels "
+                    f"{list(channels)} is among {list(signal.channels)}"
+                )
+            how = self.inputs.preprocessing[modality]
+            ready = quantize(preprocess(signal.select(present), how))
+            length = round(self.inputs.window_s * ready.rate_hz)
+            found[modality] = with_channels(cut_windows(ready, length), channels)
+        count = min(len(windows.samples) for windows in found.values())
+        return {modality: first_rows(windows, count) for modality, windows in found.items()}
 
     def cropped(
         self, streams: Mapping[str, Windows], start_s: float | Tensor

@@ -99,3 +99,25 @@ def crop(windows: Windows, start_s: float | Tensor, length_s: float) -> Windows:
     index_BT = first_B[:, None] + torch.arange(length, device=first_B.device)
     samples = windows.samples.gather(2, index_BT[:, None].expand(B, C, length))
     return replace(windows, samples=samples)
+
+
+def with_channels(windows: Windows, channels: tuple[str, ...]) -> Windows:
+    """The same with exactly these channels, in this order; those that it lacks are missing."""
+    B, _, T = windows.samples.shape
+    samples = windows.samples.new_full((B, len(channels), T), MISSING)
+    scale, offset = (x.new_zeros(B, len(channels)) for x in (windows.scale, windows.offset))
+    for place, name in enumerate(channels):
+        if name in windows.channels:
+            row = windows.channels.index(name)
+            samples[:, place] = windows.samples[:, row]
+            scale[:, place], offset[:, place] = windows.scale[:, row], windows.offset[:, row]
+    complete = windows.complete and set(channels) <= set(windows.channels)
+    return replace(
+        windows, channels=channels, samples=samples, scale=scale, offset=offset, complete=complete
+    )
+
+
+def first_rows(windows: Windows, count: int) -> Windows:
+    """The first windows of a batch."""
+    parts = {k: getattr(windows, k)[:count] for k in ("samples", "scale", "offset")}
+    return replace(windows, **parts)

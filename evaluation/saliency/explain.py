@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,10 @@ from torch import Tensor
 
 from ...embedding import read_recording
 from ...files import write_aside
+from ...models.backbones import EncoderBackbone
 from ...models.encoder import ViTEncoder
 from ...models.pretrained import PretrainedModel, load_model
+from ...models.task_model import TaskModel, is_task_model, load_task_model
 from ...models.zoo.base import Classifier
 from ...signals import Recording
 from ...signals.windows import Windows
@@ -22,19 +23,78 @@ from .grad_cam import class_importance
 from .picture import draw_importance
 from .rollout import encoder_importance
 
+HOW = "Grad-CAM × |gradient × input|: what spoke for it, not why"
 
-def explain(model: str, file: Path, *, out: Path, window: int = 0) -> Path:
-    """Draw where an encoder looks in a recording: attention rollout over leads and time.
+
+def explain(
+    model: str, file: Path, *, out: Path, window: int = 0, answer: str | None = None
+) -> Path:
+    """Draw where an encoder looks in a recording, or what spoke for an answer of a task model.
+
+    Of an encoder, attention rollout over leads and time; of a task model, Grad-CAM over both.
 
     Args:
         model: A model folder (such as runs/mae_ptbxl/best), or a Hugging Face hub id.
         file: A WFDB record, with or without a suffix (.hea, .dat, .mat).
         out: The PNG to write.
         window: Which window of the recording, counted from 0.
+        answer: Of a task model, the class to explain; the likeliest one of all its tasks if none is named.
     """
-    figure = explained_encoder(load_model(model), read_recording(file), window, Path(file).stem)
+    recording, name = read_recording(file), Path(file).stem
+    if is_task_model(Path(model)):
+        figure = explained_answer(load_task_model(Path(model)), recording, window, answer, name)
+    elif answer is not None:
+        raise ValueError(f"{model} is an encoder, which gives no answers: leave out --answer")
+    else:
+        figure = explained_encoder(load_model(model), recording, window, name)
     save_picture(figure, out)
     return out
+
+
+def explained_answer(
+    model: TaskModel, recording: Recording, window: int, answer: str | None, name: str
+) -> Figure:
+    """What spoke for a class of a task model in one window, on ECG paper.
+
+    Raises `ValueError` for a model of other signals than ECG, a window or a class that is not there.
+    """
+    streams = model.windows(recording)
+    if list(streams) != ["ecg"]:
+        raise ValueError(f"the model reads {', '.join(streams)}, and the picture is ECG paper")
+    windows = one_window(streams["ecg"], window)
+    said = [answers[0] for answers in model.answers({"ecg": windows})]
+    number, target = _asked(model, said, answer)
+    head = model.heads[number]
+    backbone = model.backbone
+    inside = backbone.encoder if isinstance(backbone, EncoderBackbone) else backbone.body
+    assert isinstance(inside, ViTEncoder | Classifier)
+    importance = np.zeros(tuple(windows.samples.shape[1:]), np.float32)
+    for start_s in model.inputs.starts_s():
+        part = model.cropped({"ecg": windows}, start_s)["ecg"]
+        found, _ = class_importance(lambda w: model({"ecg": w})[number], part, target, inside)
+        first = round(start_s * windows.rate_hz)
+        importance[:, first : first + found.shape[2]] = found[0].cpu().numpy()
+    value = float(said[number][target])
+    told = f"{value:.3g}" if head.kind == "regression" else f"probability {value:.2f}"
+    return draw_importance(
+        shown_mv(windows),
+        importance,
+        windows.channels,
+        windows.rate_hz,
+        title=f"{name}, window {window}: {head.classes[target]}, {told} ({head.task})",
+        note=HOW,
+    )
+
+
+def _asked(model: TaskModel, said: list[Tensor], answer: str | None) -> tuple[int, int]:
+    """(number of the head, place of the class) of the named answer, or of the likeliest of all."""
+    places = [(n, k) for n, head in enumerate(model.heads) for k in range(len(head.classes))]
+    if answer is not None:
+        places = [(n, k) for n, k in places if model.heads[n].classes[k] == answer]
+        if not places:
+            known = "; ".join(f"{h.task}: {', '.join(h.classes)}" for h in model.heads)
+            raise ValueError(f"answer: expected one of {known}; found {answer!r}")
+    return max(places, key=lambda place: float(said[place[0]][place[1]]))
 
 
 def explained_encoder(
@@ -59,31 +119,6 @@ def explained_encoder(
         patch.rate_hz,
         title=f"{name}, window {window}: what its embedding comes from",
         note=f"{how}; it says nothing about a class",
-    )
-
-
-def explained_class(
-    model: Callable[[Windows], Tensor],
-    windows: Windows,
-    target: int,
-    backbone: ViTEncoder | Classifier,
-    *,
-    title: str,
-) -> Figure:
-    """What spoke for an output of a model in the first of these windows of ECG, on ECG paper.
-
-    `title` says what was asked and answered (`MI: probability 0.81`). Arguments and errors as
-    `grad_cam.class_importance`.
-    """
-    window = one_window(windows, 0)
-    importance, _ = class_importance(model, window, target, backbone)
-    return draw_importance(
-        shown_mv(window),
-        importance[0].cpu().numpy(),
-        window.channels,
-        window.rate_hz,
-        title=title,
-        note="Grad-CAM × |gradient × input|: what spoke for it, not why",
     )
 
 
