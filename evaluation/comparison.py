@@ -46,7 +46,9 @@ def counted(task: Task, train: Truth, test: Truth) -> CountedClasses:
     if task.kind == "regression":
         for split, truth in (("train", train), ("test", test)):
             stated_K = np.isfinite(truth.values).any(axis=0)
-            if unknown := [name for name, has in zip(test.classes, stated_K, strict=True) if not has]:
+            if unknown := [
+                name for name, has in zip(test.classes, stated_K, strict=True) if not has
+            ]:
                 raise ValueError(
                     f"nobody in {split} states {', '.join(unknown)}: leave it out of the task's `classes`, or "
                     "build shards of more people"

@@ -255,6 +255,8 @@ def _of_quantities(name: str, said: Judged) -> dict[str, Measure]:
     everybody = np.unique(said.subjects)
     for k, quantity in enumerate(said.classes):
         stated = np.isfinite(said.truth[:, k])
+        if not stated.any():  # of a group of subjects, whom another quantity is judged in
+            continue
         of = regression.sums(said.truth[stated, k], said.scores[stated, k], said.subjects[stated])
         # A subject may state one quantity and not another.
         places = np.searchsorted(everybody, of.ids)

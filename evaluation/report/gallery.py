@@ -40,7 +40,7 @@ def gallery(
     one = seeds[0]
     whose = f"Of {name}{', the first of its seeds' if len(seeds) > 1 else ''}."
     sections = [Section("Figures with their intervals", pictures=[forest(found)])]
-    if task.kind != "regression":
+    if task.kind != "regression" and len(columns):
         few = dict(list(rows.items())[: len(COLOURS)])
         curves = [roc_curves(test, few, columns), precision_recall_curves(test, few, columns)]
         told = [f"The first {len(few)} of {len(rows)} rows."] if len(few) < len(rows) else []

@@ -11,7 +11,16 @@ from ..figure import Figure
 from ..tasks import Task
 from .case import plain
 from .section import Section, Table
-from .words import CHOSEN_BY, INTERVALS, STRETCHED, name_of, of_thresholds, quantity_of, sentences, with_unit
+from .words import (
+    CHOSEN_BY,
+    INTERVALS,
+    STRETCHED,
+    name_of,
+    of_thresholds,
+    quantity_of,
+    sentences,
+    with_unit,
+)
 
 
 def results_section(task: Task, comparison: Comparison, about: Sequence[str] = ()) -> Section:

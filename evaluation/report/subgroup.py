@@ -53,6 +53,8 @@ def _build(case: Case, figure: str, rows: NDArray[np.intp]) -> Built | str:
     needed: Columns = np.empty(0, dtype=np.intp)
     if case.task.kind == "regression":
         needed = np.array([case.test.classes.index(quantity_of(figure))])
+        if not np.isfinite(case.test.values[np.ix_(rows, needed)]).any():
+            return f"{quantity_of(figure)} is not stated of them"
     if metric_of(figure) in BY_CLASS:
         there = one_hot(case.task, case.test.values[rows], classes)[:, columns]
         of_group = (there, case.test.subjects[rows])

@@ -96,3 +96,14 @@ def test_no_class_is_left() -> None:
     test, _ = labelled(1.0)
     with pytest.raises(ValueError, match="no class is left to judge by"):
         counted_columns(task("multilabel", ("auroc",), least_subjects=200), test, test)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_quantity_that_nobody_states_is_named(split: str) -> None:
+    values = np.random.default_rng(0).normal(size=(N, 2))
+    lacking = values.copy()
+    lacking[:, 1] = np.nan
+    both = {"train": truth_of(values, 2), "test": truth_of(values, 2)}
+    both[split] = truth_of(lacking, 2)
+    with pytest.raises(ValueError, match=f"nobody in {split} states b: leave it out"):
+        counted_columns(task("regression", ("mae",)), both["train"], both["test"])

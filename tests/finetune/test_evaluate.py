@@ -11,17 +11,20 @@ from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from biofm.cli import main
 from biofm.datasets.simulate import simulate
 from biofm.evaluation.rounds import rounds_of
 from biofm.evaluation.scores import save_scores
 from biofm.evaluation.tasks import load_task
-from biofm.finetune import cells, frozen, rows
+from biofm.finetune import as_trained, cells, frozen, rows
 from biofm.finetune.encoders import Encoders
 from biofm.models.encoder import EncoderConfig, ViTEncoder
 from biofm.models.pretrained import save_model
 from biofm.models.tokenizer import PatchConfig
+from biofm.pretrain.configuration import RunConfig
+from biofm.pretrain.distributed import make_accelerator
 from biofm.shards.build import build
 from biofm.shards.configuration import Folds, shipped
 from biofm.shards.contents import contents
@@ -177,6 +180,40 @@ def test_a_task_model_is_judged_as_it_is(evaluated: Path, folder: Path, tmp_path
     assert list(rows) == ["round-0, as trained", "random kernels, ridge"]
     (supervised,) = (row for row in before["rows"] if row["name"] == "mina, supervised")
     assert rows["round-0, as trained"] == supervised["figures"]
+
+
+def test_models_called_alike_keep_their_own_marks(
+    evaluated: Path, folder: Path, tmp_path: Path
+) -> None:
+    # An encoder that saw the test subjects, and a task model of the same name that did not.
+    shutil.copytree(folder / "one" / "best", tmp_path / "round-0")
+    test = WindowReader(DataConfig((str(folder / "shards"),)), "test", seed=0)
+    contents(test).write_parquet(tmp_path / "round-0" / "training.parquet")
+    models = [str(tmp_path / "round-0")]
+    models += [str(evaluated / "runs" / "mina-supervised-0" / "round-0" / "best")]
+    given = ["evaluate", *models, "--config", str(folder / "small.yaml"), "--zoo", "{}"]
+    given += ["--shards", str(folder / "shards"), "--tasks", str(folder / "super.yaml")]
+    given += ["--regimes", "finetune", "--precision", "fp32", "--out", str(tmp_path / "out")]
+    precisions: list[str] = []
+
+    def remember(run: RunConfig) -> Accelerator:
+        precisions.append(run.precision)
+        return make_accelerator(run)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(frozen, "KERNELS", 20)
+        patch.setattr(rows, "KERNELS", 20)
+        patch.setattr(as_trained, "make_accelerator", remember)
+        assert main([*given, "--cache", str(folder / "cache")]) == 0
+    assert precisions == ["fp32"]  # that of the models trained beside it: accelerate allows no two
+    text = (tmp_path / "out" / "super" / "report.md").read_text()
+    found = json.loads((tmp_path / "out" / "super" / "report.json").read_text())
+    names = {row["name"] for row in found["rows"]}
+    assert {"pretrained, fine-tuned †", "round-0, as trained"} <= names
+    assert "Label efficiency" in text
+    verdicts = text.partition("## What the models had seen before")[2].partition("##")[0]
+    assert "round-0: † " in verdicts
+    assert "round-0, as trained: saw nobody" in verdicts
 
 
 def test_a_task_model_that_answers_something_else_is_refused(

@@ -189,6 +189,26 @@ def test_a_group_that_lacks_a_class_has_a_kappa_all_the_same() -> None:
         assert group["figure"]["value"] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("quantity", ["SBP", "DBP"])
+def test_a_group_of_whom_a_quantity_is_not_stated_breaks_nothing(quantity: str) -> None:
+    values = RNG.normal(100, 10, (N, 2))
+    half = np.arange(N) < N // 2
+    values[half, ("SBP", "DBP").index(quantity)] = np.nan
+    site = np.where(half, "here", "there").tolist()
+    test = truth_of(values, ("SBP", "DBP"), site=site)
+    said = np.nan_to_num(values, nan=90.0) + 3.0
+    part = subgroups(
+        case_of(task("regression", ("mae",)), test, Scores(said, said, 0.0)), "mae SBP"
+    )
+    assert part is not None
+    groups = {of["value"]: of for of in part.plain["groups"] if of["column"] == "site"}
+    assert groups["there"]["figure"]["value"] == pytest.approx(3.0)
+    if quantity == "SBP":
+        assert groups["here"]["reason"] == "SBP is not stated of them"
+    else:
+        assert groups["here"]["figure"]["value"] == pytest.approx(3.0)
+
+
 def test_without_facts_there_are_no_subgroups() -> None:
     test, scores = labels()
     nothing = replace(test, facts=test.facts.with_columns(age=pl.lit(None, pl.Float64)))

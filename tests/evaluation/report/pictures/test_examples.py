@@ -213,3 +213,16 @@ def test_a_gallery_of_every_kind_of_task_makes_a_page(
     assert titles == ["Figures with their intervals", *expected, "Examples of hits and mistakes"]
     assert all(section.pictures for section in sections)
     assert len(page("T", sections)) < 3e6
+
+
+def test_where_no_class_counts_there_are_no_curves(judged: Callable[[str], Judged]) -> None:
+    task, rounds, test = judged("mitdb")
+    found = Comparison([Row("ours", 1, 0.8, {"kappa": Figure(0.8, 0.7, 0.9)})], {})
+    rows = {"ours": [said(task, test)]}
+    sections = gallery(task, rounds, test, rows, np.empty(0, np.intp), found)
+    assert [section.title for section in sections] == [
+        "Figures with their intervals",
+        "What was taken for what",
+        "Examples of hits and mistakes",
+    ]
+    assert all(section.pictures for section in sections)
