@@ -25,7 +25,8 @@ from .arrays import Floats
 from .boosting import fit_boosting
 from .probes import Part
 from .rounds import Round
-from .scores import Scores
+from .scores import Scores, joined
+from .sequence_probe import Series, SeriesPart, fit_sequence_probe
 from .stretches import EPOCH_S, MAKERS, REACH_S, Columns, Stretches
 from .tasks import Task
 
@@ -52,16 +53,40 @@ def handmade_scores(task: Task, rounds: Sequence[Round], seed: int = 0) -> Score
 
     Raises `ValueError` as `handmade` and `fit_boosting` do.
     """
-    test, validation, chosen = [], [], []
-    for one in rounds:
+
+    def of_round(one: Round) -> Scores:
         x = {split: handmade(one, split)[0] for split in SPLITS}
         train, held = (Part(x[split], one.truth[split].values) for split in ("train", "validation"))
         classes = len(one.truth["train"].classes)
         fitted = fit_boosting(task.kind, task.loss, classes, train, held, seed)
-        test.append(one.of("test", fitted.predict(x["test"])))
-        validation.append(one.of("validation", fitted.predict(x["validation"])))
-        chosen.append(fitted.validation)
-    return Scores(np.concatenate(test), np.concatenate(validation), float(np.mean(chosen)))
+        test, validation = (one.of(s, fitted.predict(x[s])) for s in ("test", "validation"))
+        return Scores(test, validation, fitted.validation)
+
+    return joined([of_round(one) for one in rounds])
+
+
+def handmade_sequence_scores(task: Task, rounds: Sequence[Round], seed: int = 0) -> Scores:
+    """What a recurrent head says that reads these features along each night; missing ones are train's mean.
+
+    Raises `ValueError` as `handmade` and `fit_sequence_probe` do.
+    """
+
+    def of_round(one: Round) -> Scores:
+        x = {split: handmade(one, split)[0] for split in SPLITS}
+        usual_F = np.nan_to_num(np.nanmean(x["train"], axis=0))
+        series = {
+            split: Series.of(np.where(np.isfinite(of), of, usual_F), one.truth[split])
+            for split, of in x.items()
+        }
+        train, held = (
+            SeriesPart(series[split], one.truth[split].values) for split in ("train", "validation")
+        )
+        classes = len(one.truth["train"].classes)
+        fitted = fit_sequence_probe(task.kind, classes, task.loss, train, held, seed=seed)
+        test, validation = (one.of(s, fitted.predict(series[s])) for s in ("test", "validation"))
+        return Scores(test, validation, fitted.validation)
+
+    return joined([of_round(one) for one in rounds])
 
 
 def wider(reader: WindowReader, before_s: float, after_s: float) -> WindowReader:

@@ -14,9 +14,14 @@ from numpy.typing import NDArray
 
 from biofm.datasets.registry import About, RecordRef
 from biofm.datasets.sleep_stages import EPOCH_S, STAGE_SETS
-from biofm.evaluation import boosting
+from biofm.evaluation import boosting, candidates, sequence_probe
 from biofm.evaluation import handmade as handmade_module
-from biofm.evaluation.handmade import handmade, handmade_scores, wider
+from biofm.evaluation.handmade import (
+    handmade,
+    handmade_scores,
+    handmade_sequence_scores,
+    wider,
+)
 from biofm.evaluation.label_shift import label_shift
 from biofm.evaluation.probes import goodness
 from biofm.evaluation.rounds import Round, rounds_of, truth_of
@@ -149,6 +154,17 @@ def test_planted_stages_are_found_and_nights_that_are_off_named(
     found = label_shift(truth, scores.test)
     assert found.best == 0
     assert {f"planted-{night[-1]}": 1 for night in OFF} == found.subjects
+
+
+def test_a_sequence_head_reads_the_same_features(
+    rounds: list[Round], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequence_probe, "SETTINGS", sequence_probe.SETTINGS[-1:])
+    monkeypatch.setattr(candidates, "LEAST_STEPS", 80)
+    scores = handmade_sequence_scores(task_of("sleep_watch_hr_counts_4"), rounds[:1])
+    truth = truth_of(rounds[:1], "test")
+    np.testing.assert_allclose(scores.test.sum(axis=1), 1, atol=1e-5)
+    assert goodness("multiclass", truth.values, scores.test) > 0.6
 
 
 def test_other_modalities_and_windows_without_epochs_are_refused(
