@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from .arrays import Subjects
-from .comparison import Comparison
-from .figure import Figure
 from .rounds import Round
 from .targets import Targets
-
-SHARES = (0.01, 0.05, 0.1, 0.25, 1.0)
 
 
 def labelled_subjects(of_tasks: Sequence[Subjects], share: float, seed: int) -> list[str]:
@@ -76,20 +72,3 @@ def fewer_targets(truth: Targets, kept_N: NDArray[np.bool_]) -> Targets:
     return replace(
         truth, **changed, facts=truth.facts.filter(kept_N), left_out=left_out, place=place
     )
-
-
-@dataclass(frozen=True)
-class Point:
-    """A row's figures where it learned from a share of the labels."""
-
-    share: float
-    figures: dict[str, Figure]
-
-
-def curves(found: Mapping[float, Comparison]) -> dict[str, list[Point]]:
-    """Row → its figures over the shares, the smallest first; a row needs not be there at every share."""
-    each: dict[str, list[Point]] = {}
-    for share, comparison in sorted(found.items(), key=lambda item: item[0]):
-        for row in comparison.rows:
-            each.setdefault(row.name, []).append(Point(share, row.figures))
-    return each

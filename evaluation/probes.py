@@ -12,7 +12,7 @@ Shape suffixes: N windows, F features, K classes or quantities.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -72,19 +72,6 @@ def fit_probe(kind: Kind, classes: int, head: Head, train: Part, validation: Par
             "more subjects"
         )
     return best
-
-
-def fit_best_probe(
-    kind: Kind, classes: int, head: Head, offered: Mapping[str, tuple[Part, Part]]
-) -> tuple[str, Probe]:
-    """The name and probe of the features that do best on validation, given as (train, validation).
-
-    For a choice among few, such as the last layer or several: what validation says of the winner is as much
-    too high as choices are many. Of equals the first one stays. Raises what `fit_probe` raises.
-    """
-    fitted = {name: fit_probe(kind, classes, head, *parts) for name, parts in offered.items()}
-    best = max(fitted, key=lambda name: fitted[name].validation)
-    return best, fitted[best]
 
 
 def _scaled(scaler: StandardScaler, predict: Predict) -> Predict:

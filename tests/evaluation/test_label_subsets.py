@@ -9,12 +9,7 @@ import polars as pl
 import pytest
 
 from biofm.datasets.simulate import simulate
-from biofm.evaluation.comparison import Comparison, Row
-from biofm.evaluation.figure import Figure
 from biofm.evaluation.label_subsets import (
-    SHARES,
-    Point,
-    curves,
     labelled,
     labelled_subjects,
     narrowed,
@@ -48,7 +43,7 @@ def rounds(task: Task, shards: str) -> list[Round]:
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_shares_are_nested_and_as_large_as_they_say(seed: int) -> None:
-    found = [labelled_subjects([EVERYBODY], share, seed) for share in SHARES]
+    found = [labelled_subjects([EVERYBODY], share, seed) for share in (0.01, 0.05, 0.1, 0.25, 1.0)]
     assert [len(of) for of in found] == [3, 13, 25, 63, 250]
     for smaller, larger in pairwise(found):
         assert larger[: len(smaller)] == smaller
@@ -118,22 +113,3 @@ def test_an_expression_chooses_by_subject() -> None:
     index = pl.DataFrame({"subject": EVERYBODY, "row": range(250)})
     chosen = index.filter(labelled([EVERYBODY], 0.05, 0))
     assert sorted(chosen["subject"]) == sorted(labelled_subjects([EVERYBODY], 0.05, 0))
-
-
-def test_curves_follow_rows_over_the_shares() -> None:
-    def comparison(**auroc: float) -> Comparison:
-        rows = [
-            Row(name, 3, 0.5, {"auroc": Figure(value, value - 0.1, value + 0.1)})
-            for name, value in auroc.items()
-        ]
-        return Comparison(rows, {})
-
-    found = {1.0: comparison(linear=0.9, kernels=0.8), 0.01: comparison(linear=0.6)}
-    made = curves(found)
-    assert made == {
-        "linear": [
-            Point(0.01, {"auroc": Figure(0.6, 0.5, 0.7)}),
-            Point(1.0, {"auroc": Figure(0.9, 0.8, 1.0)}),
-        ],
-        "kernels": [Point(1.0, {"auroc": Figure(0.8, 0.8 - 0.1, 0.8 + 0.1)})],
-    }

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from biofm.evaluation.probes import LOGISTIC_C, Head, Part, fit_best_probe, fit_probe
+from biofm.evaluation.probes import LOGISTIC_C, Head, Part, fit_probe
 
 RNG = np.random.default_rng(0)
 HEADS: list[Head] = ["logistic", "ridge"]
@@ -107,21 +107,6 @@ def test_more_features_than_windows_are_fitted_to_the_end() -> None:
         alone.fit((x[:40] - mean) / spread, values[:40, k])
         expected = alone.predict_proba((x[40:] - mean) / spread)[:, 1]
         np.testing.assert_allclose(probe.predict(x[40:])[:, k], expected, atol=2e-3)
-
-
-def test_of_several_features_validation_chooses_and_the_first_of_equals_stays() -> None:
-    train, validation = parts("multilabel", count=100)
-    few = (
-        Part(train.features[:, 3:6], train.values),
-        Part(validation.features[:, 3:6], validation.values),
-    )
-    name, probe = fit_best_probe(
-        "multilabel", 3, "logistic", {"few": few, "all": (train, validation)}
-    )
-    assert name == "all"
-    assert probe.validation == fit_probe("multilabel", 3, "logistic", train, validation).validation
-    twice = {"first": (train, validation), "second": (train, validation)}
-    assert fit_best_probe("multilabel", 3, "ridge", twice)[0] == "first"
 
 
 def test_a_validation_that_tells_nothing_is_refused() -> None:
