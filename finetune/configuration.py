@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..pretrain.configuration import OptimConfig, RunConfig
+from ..signals.augmentations import AugmentConfig
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class FinetuneConfig:
     rate, which new weights always have."""
     drop_path: float = 0.1
     """Probability that training skips a branch of the last block; lower ones less (encoders only)."""
+    augment: AugmentConfig = AugmentConfig()
+    """How training changes windows, after the crop; nothing by default."""
     optim: OptimConfig = field(
         default_factory=lambda: OptimConfig(
             lr=1e-3, weight_decay=0.05, betas=(0.9, 0.999), epochs=20, warmup_epochs=2

@@ -9,6 +9,7 @@ from typing import Literal
 
 from ..models.zoo.registry import MODELS
 from ..pretrain.configuration import OptimConfig
+from ..signals.augmentations import AugmentConfig
 
 Regime = Literal["linear", "attention", "finetune"]
 Precision = Literal["auto", "fp32", "bf16"]
@@ -56,6 +57,8 @@ class EvaluationConfig:
     """Fine-tuning: each block learns at this share of the rate of the one above it."""
     drop_path: float = 0.1
     """Fine-tuning, and the encoder from scratch: stochastic depth."""
+    augment: AugmentConfig = AugmentConfig()
+    """Wherever weights are trained: how training changes windows; nothing by default."""
     optim: OptimConfig = field(
         default_factory=lambda: OptimConfig(
             lr=1e-3, weight_decay=0.05, betas=(0.9, 0.999), epochs=20, warmup_epochs=2

@@ -6,7 +6,7 @@ probes are chosen by; the test split is looked at once, when it is found.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,8 @@ def make_objective(
     ]
     on_device = [None if weight is None else weight.to(device) for weight in weights]
     decay = 1.0 if new_weights(config) else config.layer_decay
-    return Supervised(model, train, validation, on_device, decay).to(device)
+    objective = Supervised(model, train, validation, on_device, decay, config.augment)
+    return objective.to(device)
 
 
 def make_parts(
@@ -86,7 +87,7 @@ def make_parts(
 ) -> Parts:
     """What the training run calls, bound to this run's data and model."""
     readers, model = rounds[0].readers, objective.model
-    origin, learned = provenance(readers["train"]), learned_from(config, readers["train"])
+    origin, learned = provenance(readers["train"]), learned_from(config, readers)
 
     def write_model(folder: Path, facts: dict[str, Any]) -> None:
         facts = {**facts, **origin.facts(), "from": begun_from(config)}
@@ -125,9 +126,14 @@ def make_parts(
     )
 
 
-def learned_from(config: FinetuneConfig, reader: WindowReader) -> pl.DataFrame | None:
-    """What a task model has seen: these recordings and its encoder's; None where nobody knows the latter."""
-    own = contents(reader)
+def learned_from(
+    config: FinetuneConfig, readers: Mapping[str, WindowReader]
+) -> pl.DataFrame | None:
+    """What a task model has seen: whom it learned from, whom it was chosen on, and what its encoder had seen.
+
+    None where nobody knows the latter.
+    """
+    own = pl.concat([contents(readers[split]) for split in ("train", "validation")])
     if new_weights(config):
         return own
     before = training_contents(config.model)

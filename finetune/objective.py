@@ -1,7 +1,7 @@
 """Supervised learning of one task or several of the same windows, as an objective of the training loop.
 
-The loss of a window is the mean over the classes of a task, and of the tasks that say something about it. Crops
-and skipped blocks are drawn from (seed, epoch, position), as everything random is.
+The loss of a window is the mean over the classes of a task, and of the tasks that say something about it. Crops,
+augmentations and skipped blocks are drawn from (seed, epoch, position), as everything random is.
 
 Shape suffixes: B batch, K classes or quantities, M blocks.
 """
@@ -9,7 +9,7 @@ Shape suffixes: B batch, K classes or quantities, M blocks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from ..evaluation.targets import Targets
 from ..evaluation.tasks import Kind, Task
 from ..models.task_model import HeadConfig, TaskModel
 from ..pretrain.objectives.base import Outcome
+from ..signals.augmentations import AugmentConfig, augment
 from ..signals.randomness import uniform
 from ..signals.windows import Batch
 
@@ -68,12 +69,14 @@ class Supervised(nn.Module):
         validation: Sequence[Learned],
         balance: Sequence[Tensor | None],
         layer_decay: float,
+        augmentation: AugmentConfig = AugmentConfig(),
     ) -> None:
         super().__init__()
         self.model = model
         self.truths = {True: train, False: validation}
         self.balance = balance
         self.layer_decay = layer_decay
+        self.augmentation = augmentation
 
     def forward(self, batch: Batch) -> Outcome:
         """Sum of the losses of all windows and tasks that have a truth, and their number."""
@@ -84,6 +87,8 @@ class Supervised(nn.Module):
             room_s = inputs.window_s - inputs.crop_s
             start_B = self._draw(batch, "crop", 1)[:, 0] if self.training else 0.5
             streams = dict(self.model.cropped(streams, start_B * room_s))
+        if self.training:
+            streams = augment(replace(batch, streams=streams), self.augmentation).streams
         if self.training and M:
             draws_BM2 = self._draw(batch, "depth", 2 * M).view(-1, M, 2)
         sums, counts = [], []

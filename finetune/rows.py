@@ -203,13 +203,17 @@ def trained_cells(
             for r, one in enumerate(runs)
         ]
         said = {k: v for k, v in to_dict(wanted[0]).items() if k in DECIDING}
+        # Only where windows are changed, so that scores from before there were augmentations are found again.
+        if wanted[0].augment.ops:
+            said["augment"] = to_dict(wanted[0].augment)
         if wanted[0].model in MODELS:
             begun: Any = wanted[0].model
         elif wanted[0].from_scratch:
             begun = repr(seeds[0].models[0].encoder.config)
         else:
             begun = seeds[number].terms()
-        decided = {"tasks": terms, **said, "model": begun, "seed": number}
+        precision = wanted[0].run.precision
+        decided = {"tasks": terms, **said, "precision": precision, "model": begun, "seed": number}
         yield Cell(row, number, names, decided, partial(learned, wanted, out, decided), share)
 
 
@@ -254,6 +258,7 @@ def supervised_runs(
             crop_s=config.crop_s,
             layer_decay=1.0 if from_scratch else config.layer_decay,
             drop_path=config.drop_path,
+            augment=config.augment,
             optim=optim,
             run=RunConfig(precision=config.precision, tracking=None, keep_last=1),
         )

@@ -1,4 +1,4 @@
-"""What the reader hands over and models take: a batch of equally long windows, still int16.
+"""What the reader hands over and models take: a batch of equally long windows, int16 until they are changed.
 
 Shape suffixes: B batch, C channels, T time.
 """
@@ -19,6 +19,8 @@ class Windows:
 
     `complete` says that no sample is missing, where the reader knows it: models then need no masks,
     and a GPU need not be asked.
+
+    Once `changed`, `samples` are floating point in physical units, NaN where missing; scale and offset are past.
     """
 
     modality: str
@@ -39,11 +41,21 @@ class Windows:
 
     def physical(self) -> tuple[Tensor, Tensor]:
         """(float32 [B, C, T] in physical units, 0 where missing; bool [B, C, T], where missing)."""
+        if self.samples.is_floating_point():
+            if self.complete:
+                return self.samples, torch.zeros_like(self.samples, dtype=torch.bool)
+            missing_BCT = self.samples.isnan()
+            return self.samples.masked_fill(missing_BCT, 0.0), missing_BCT
         x_BCT = self.samples.to(torch.float32) * self.scale[..., None] + self.offset[..., None]
         if self.complete:
             return x_BCT, torch.zeros_like(self.samples, dtype=torch.bool)
         missing_BCT = self.samples == MISSING
         return x_BCT.masked_fill_(missing_BCT, 0.0), missing_BCT
+
+    def changed(self, x_BCT: Tensor, missing_BCT: Tensor, complete: bool) -> Windows:
+        """Windows of which these are the physical samples; where `complete`, nothing is missing."""
+        samples = x_BCT if complete else x_BCT.masked_fill(missing_BCT, torch.nan)
+        return replace(self, samples=samples, complete=complete)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ from biofm.models.task_model import load_task_model
 from biofm.pretrain.checkpoint import checkpoints
 from biofm.pretrain.configuration import OptimConfig, RunConfig
 from biofm.pretrain.tracking import read_metrics
+from biofm.signals.augmentations import ST_MEM, AugmentConfig
 
 ROOT = Path(biofm.__file__).resolve().parent
 LAUNCH = [sys.executable, "-m", "accelerate.commands.launch"]
@@ -199,6 +200,7 @@ def script(launcher: Sequence[str], material: Path, out: Path, *more: str) -> Pa
     words = ["--shards", str(material / "ptbxl"), "--tasks", TASK, "ptbxl_rhythm"]
     words += ["--model", str(material / "encoder"), "--crop_s", "5", "--drop_path", "0.3"]
     words += ["--optim.global_batch", "8", "--optim.epochs", "2", "--optim.warmup_epochs", "1"]
+    words += ["--augment.ops", "[cutout, flip, wander, lead_dropout]"]
     words += ["--run.out", str(out), "--run.tracking", "null", *more]
     done = subprocess.run(
         [*launcher, str(ROOT / "finetune" / "finetune.py"), *words],
@@ -236,7 +238,7 @@ def test_one_process_by_accelerate_launch_is_the_run_by_path(
 def test_two_processes_by_accelerate_launch_train_as_one(
     material: Path, by_path: Path, tmp_path: Path
 ) -> None:
-    """The same crops, skipped branches and losses; answers agree to 1e-3."""
+    """The same crops, augmentations, skipped branches and losses; answers agree to 1e-3."""
     two_processes = str(ROOT / "configs" / "accelerate" / "cpu2.yaml")
     launcher = [*LAUNCH, "--config_file", two_processes]
     out = script(launcher, material, tmp_path / "two", "--run.processes", "2")
@@ -304,12 +306,14 @@ def test_ranks_keep_the_same_weights_bit_for_bit(
 def test_killed_and_resumed_it_is_the_run_that_was_not(
     material: Path, tmp_path: Path, model: str
 ) -> None:
-    """Skipped branches follow from the position; running statistics and dropout's numbers are in the checkpoint."""
-    optim = OptimConfig(lr=2e-3, global_batch=8, epochs=2, warmup_epochs=1)
-    config, other = (
-        small(material, tmp_path / name, model, crop_s=2.5, drop_path=0.3, optim=optim)
-        for name in ("whole", "killed")
-    )
+    """Augmentations and skipped branches follow from the position; the checkpoint has the rest."""
+    changes: dict[str, Any] = {
+        "crop_s": 2.5,
+        "drop_path": 0.3,
+        "augment": AugmentConfig((*ST_MEM, "wander", "electrode_motion", "lead_dropout", "scale")),
+        "optim": OptimConfig(lr=2e-3, global_batch=8, epochs=2, warmup_epochs=1),
+    }
+    config, other = (small(material, tmp_path / n, model, **changes) for n in ("whole", "killed"))
     train(config)
     steps = max(curve(config.run.out))
     process = forked(other)

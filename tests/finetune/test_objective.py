@@ -25,6 +25,7 @@ from biofm.models.tokenizer import PatchConfig
 from biofm.pretrain.configuration import OptimConfig
 from biofm.pretrain.distributed import StopSignal
 from biofm.pretrain.loop import make_optimizer, step
+from biofm.signals.augmentations import AugmentConfig, augment
 from biofm.signals.windows import Batch, Windows
 
 CPU = torch.device("cpu")
@@ -257,6 +258,43 @@ def test_crops_and_skipped_branches_follow_from_seed_epoch_and_position_alone() 
     assert together == pytest.approx(apart, rel=1e-5)
     others = {loss([0, 2, 3, 5], [10, 11, 12, 14]), loss([0, 2, 3, 5], [10, 11, 12, 13], 1)}
     assert len({together, *others}) == 3
+
+
+AUGMENT = AugmentConfig(("shift", "flip", "wander", "lead_dropout"), layers=3, probability=0.8)
+
+
+def test_training_sees_augmented_crops_that_follow_from_the_position_alone() -> None:
+    objective = supervised([LABELS], [LABEL_TRUTH], crop_s=1.0).train()
+    plain = losses(objective, [0, 2, 3, 5])
+    objective.augmentation = AUGMENT
+    changed = losses(objective, [0, 2, 3, 5])
+    assert sum(a != b for a, b in zip(plain, changed, strict=True)) > 2
+    with torch.no_grad():
+        together = float(objective(batch_of([5, 0, 2, 3])).loss_sum)
+    assert together == pytest.approx(sum(changed), rel=1e-5)
+    # The crop comes first: what it leaves is augmented, and read by the model.
+    batch = batch_of([3])
+    start_B = objective._draw(batch, "crop", 1)[:, 0]
+    batch.streams.update(objective.model.cropped(batch.streams, start_B * 1.0))
+    with torch.no_grad():
+        output_BK = objective.model(augment(batch, AUGMENT).streams)[0]
+    truth = objective.truths[True][0].of_batch(batch)[0]
+    assert changed[2] == pytest.approx(float(loss_of("multilabel", output_BK, truth, None)))
+
+
+def losses(objective: Supervised, rows: list[int]) -> list[float]:
+    with torch.no_grad():
+        return [float(objective(batch_of([row])).loss_sum) for row in rows]
+
+
+def test_validation_sees_windows_as_they_are() -> None:
+    objective = supervised([LABELS], [LABEL_TRUTH], crop_s=1.0).eval()
+    plain = losses(objective, [0, 2, 3, 5])
+    objective.augmentation = AUGMENT
+    assert losses(objective, [0, 2, 3, 5]) == plain
+    said = objective.model.answers(batch_of([0, 2]).streams)
+    objective.train()
+    assert torch.equal(objective.model.answers(batch_of([0, 2]).streams)[0], said[0])
 
 
 def test_layers_learn_at_rates_that_fall_from_the_heads_to_the_input() -> None:

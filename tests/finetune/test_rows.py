@@ -14,8 +14,17 @@ from biofm.finetune import rows
 from biofm.finetune.configuration import FinetuneConfig
 from biofm.finetune.evaluate import shown_row, task_of
 from biofm.finetune.evaluation_configuration import EvaluationConfig, Supervised
-from biofm.finetune.rows import Judged, first, groups, learned, with_few
+from biofm.finetune.rows import (
+    Judged,
+    first,
+    groups,
+    learned,
+    supervised_runs,
+    trained_cells,
+    with_few,
+)
 from biofm.pretrain.configuration import OptimConfig, RunConfig
+from biofm.signals.augmentations import AugmentConfig
 
 ONE = Scores(np.zeros((2, 1)), np.zeros((2, 1)), 0.5)
 
@@ -111,3 +120,22 @@ def test_a_row_that_validation_cannot_judge_is_not_shown_first() -> None:
     unknown = replace(ONE, chosen=np.nan)
     found = shown_row({"m, as trained": [unknown], "pretrained, linear": [ONE, ONE]})
     assert found == "pretrained, linear"
+
+
+class Bare(Judged):
+    """A task of one round, without data."""
+
+    def terms(self) -> dict[str, object]:
+        return {}
+
+
+def test_augmentations_are_trained_with_and_decide_scores_where_there_are_any() -> None:
+    judged = Bare("t", None, [None])  # type: ignore[arg-type, list-item]
+    plain = EvaluationConfig(shards=("x",), tasks=("t",), zoo={"mina": Supervised(1)})
+    changing = replace(plain, augment=AugmentConfig(("flip", "scale")))
+    for config, told in ((plain, None), (changing, ["flip", "scale"])):
+        ((_, _, (run,)),) = supervised_runs(config, ("t",), [], 1)
+        assert run.augment == config.augment
+        (cell,) = trained_cells(config, [judged], [])
+        # Nothing is said where there are none: scores made before there were augmentations stay.
+        assert cell.terms.get("augment", {}).get("ops") == told

@@ -33,6 +33,24 @@ def test_complete_windows_give_the_same_without_looking() -> None:
         assert torch.equal(looked, told)
 
 
+def test_changed_windows_hold_physical_samples_and_where_they_are_missing() -> None:
+    made = windows([[[4, MISSING, 7], [-4, 0, 2]]])
+    x_BCT, missing_BCT = made.physical()
+    changed = made.changed(x_BCT * 10, missing_BCT, complete=False)
+    assert changed.samples.isnan().tolist() == missing_BCT.tolist()
+    found_BCT, gone_BCT = changed.physical()
+    assert found_BCT.tolist() == [[[40.0, 0.0, 55.0], [0.0, 20.0, 30.0]]]
+    assert torch.equal(gone_BCT, missing_BCT)
+    cut = crop(changed, 0.01, 0.02)
+    assert cut.physical()[0].tolist() == [[[0.0, 55.0], [20.0, 30.0]]]
+    whole = windows([[[4, 7]]], complete=True)
+    again = whole.changed(*whole.physical(), complete=True)
+    assert torch.equal(again.physical()[0], whole.physical()[0])
+    assert not again.physical()[1].any()
+    moved = changed.to("meta").physical()
+    assert all(part.is_meta for part in moved)
+
+
 def test_a_batch_moves_as_a_whole_and_keeps_its_place_in_the_run() -> None:
     positions, rows, subjects = torch.tensor([5]), torch.tensor([2]), torch.tensor([1])
     batch = Batch({"ecg-100hz": windows([[[1, 2]]])}, 3, 4, positions, rows, subjects)
