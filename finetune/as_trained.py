@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..evaluation.embeddings import model_digest
 from ..evaluation.rounds import Round
 from ..evaluation.scores import Scores, joined
-from ..files import sha256
 from ..models.task_model import HeadConfig, TaskModel, load_task_model
 from ..pretrain.configuration import RunConfig
 from ..pretrain.distributed import make_accelerator
@@ -45,7 +45,12 @@ def as_trained_cells(
             row,
             0,
             (judged.name,),
-            {**judged.terms(), "model": sha256(folder / "model.safetensors"), "head": head.task},
+            {
+                **judged.terms(),
+                "model": model_digest(model),
+                "inputs": repr(model.inputs),
+                "head": head.task,
+            },
             partial(said, folder, head, judged, precision),
         )
 

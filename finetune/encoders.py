@@ -89,11 +89,12 @@ def marked(
     """The rows, with a † those of a model that may have seen who is judged.
 
     `fixed` are what task models had seen, by their rows; `encoders` what the seeds of the pretrained one had.
+    A task model was chosen on its own validation, which may be this one: of it, tested subjects alone count.
     """
 
     def clean(row: str) -> bool:
         if row in fixed:
-            return fixed[row].clean
+            return fixed[row].known and not fixed[row].seen("test").height
         return not row.startswith(OWN) or all(one.clean for one in encoders.values())
 
     return {row if clean(row) else f"{row} †": scores for row, scores in rows.items()}

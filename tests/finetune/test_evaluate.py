@@ -213,7 +213,7 @@ def test_models_called_alike_keep_their_own_marks(
     assert "Label efficiency" in text
     verdicts = text.partition("## What the models had seen before")[2].partition("##")[0]
     assert "round-0: † " in verdicts
-    assert "round-0, as trained: saw nobody" in verdicts
+    assert "round-0, as trained: † 22 of 22 validation subjects" in verdicts
 
 
 def test_a_task_model_that_answers_something_else_is_refused(
