@@ -47,6 +47,7 @@ DECIDING = (
     "crop_s",
     "layer_decay",
     "drop_path",
+    "augment",
     "optim",
 )
 """Settings of a supervised run that decide its scores, besides model, data and seed."""
@@ -203,9 +204,6 @@ def trained_cells(
             for r, one in enumerate(runs)
         ]
         said = {k: v for k, v in to_dict(wanted[0]).items() if k in DECIDING}
-        # Only where windows are changed, so that scores from before there were augmentations are found again.
-        if wanted[0].augment.ops:
-            said["augment"] = to_dict(wanted[0].augment)
         if wanted[0].model in MODELS:
             begun: Any = wanted[0].model
         elif wanted[0].from_scratch:
