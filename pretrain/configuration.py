@@ -69,6 +69,13 @@ class RunConfig:
     """When set, the number of processes the run must have."""
     validate_every: int = 1
     """Epochs between validations."""
+    watch_every: int = 1
+    """Pretraining: validations between looks at the representation, besides those before the first step, at
+    the first validation and at the last; 0 for none. One takes as long as embedding the validation windows
+    (of more than 2,000 a sample), and with `watch_labels` as many of train."""
+    watch_labels: str | None = None
+    """Pretraining: a label set of the shards, by which neighbours are judged and pictures coloured; null for
+    none. It decides nothing about the weights, nor which of them are kept."""
     checkpoint_every: int = 200
     """Optimizer steps between checkpoints."""
     keep_last: int = 2
@@ -82,6 +89,13 @@ class RunConfig:
         for name in ("validate_every", "checkpoint_every", "keep_last", "log_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"run.{name} must be at least 1, not {getattr(self, name)}")
+        if self.watch_every < 0:
+            raise ValueError(f"run.watch_every must be at least 0, not {self.watch_every}")
+        if self.watch_labels is not None and not self.watch_every:
+            raise ValueError(
+                f"run.watch_labels is {self.watch_labels!r}, but run.watch_every is 0, and so nothing is looked "
+                "at: set run.watch_every to 1 or more, or leave run.watch_labels null"
+            )
 
 
 class PretrainConfig(Protocol):

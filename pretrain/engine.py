@@ -36,6 +36,8 @@ FREE_TO_CHANGE = {
     "run.keep_last",
     "run.checkpoint_every",
     "run.validate_every",
+    "run.watch_every",
+    "run.watch_labels",
 }
 """Keys that a resumed run may change: they decide nothing about the weights."""
 
@@ -57,9 +59,10 @@ class Parts:
 
     `write_model` writes the model's folder with the facts it is given; `draw` makes the pictures of a
     validation; `judge`, where there is one, gives the validation's figures and the number that decides
-    which model is the best (lower is better; without it the validation loss decides); `begin` is called
-    once, before the first step of a new run; `blocks` are what `run.compile` compiles; `about` are lines for
-    people, `tags` go to the tracker.
+    which model is the best (lower is better; without it the validation loss decides); `watch`, where there
+    is one, is called on all ranks at each validation and gives figures that decide nothing, and lines for
+    people; `begin` is called once, before the first step of a new run; `blocks` are what `run.compile`
+    compiles; `about` are lines for people, `tags` go to the tracker.
     """
 
     objective: nn.Module
@@ -73,12 +76,14 @@ class Parts:
     blocks: Sequence[nn.Module] = ()
     judge: Callable[[], tuple[dict[str, float], float]] | None = None
     begin: Callable[[Tracker], None] | None = None
+    watch: Callable[[Progress], tuple[dict[str, float], list[str]]] | None = None
 
 
 def train(
     config: TrainingConfig, accelerator: Accelerator, resume_from: Path | None, parts: Parts
 ) -> Progress:
     """Train, or go on training from a checkpoint; returns where the run stands."""
+    check_watch(config, parts)
     epoch_of_batches(config, parts.train, accelerator)
     progress = Progress() if resume_from is None else checkpoint.stored_progress(resume_from)
     meter = make_meter(accelerator, parts)
@@ -92,7 +97,8 @@ def train(
             to_dict(config),
             parts.tags,
             progress.mlflow_run,
-            progress.step,
+            # A run killed before its first checkpoint begins again, and so do its lines.
+            -1 if resume_from is None else progress.step,
         )
         progress.mlflow_run = tracker.mlflow_run
         if resume_from is None and parts.begin is not None:
@@ -112,6 +118,7 @@ def train(
         parts.write_model,
         parts.draw,
         parts.judge,
+        parts.watch,
     )
     return fit(training, progress, resume_from)
 
@@ -150,6 +157,15 @@ def resume_point(config: TrainingConfig) -> Path | None:
             f"{out} was trained with another config ({shown}): choose another run.out, or the old values"
         )
     return found[-1]
+
+
+def check_watch(config: TrainingConfig, parts: Parts) -> None:
+    """Raises `ValueError` before any work where labels are to be watched and nothing watches."""
+    if config.run.watch_labels is not None and parts.watch is None:
+        raise ValueError(
+            f"run.watch_labels is {config.run.watch_labels!r}, but only pretraining watches its representation: "
+            "leave it null"
+        )
 
 
 def epoch_of_batches(config: TrainingConfig, train: WindowReader, accelerator: Accelerator) -> None:

@@ -1,15 +1,20 @@
-"""Pictures of a run: reconstructions on ECG paper, and the loss curve."""
+"""Pictures of a run: reconstructions on ECG paper, the loss curve, and the space of embeddings."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from sklearn.decomposition import PCA
 
+from ..evaluation.arrays import Bools, Floats
 from ..evaluation.ecg_paper import paper
 from ..files import write_aside
 from ..signals.vocabulary import UNITS
@@ -18,6 +23,9 @@ from .objectives.mae import MAE, Reconstruction
 
 LEADS_SHOWN = ("I", "II", "aVR", "V1", "V3", "V5")
 TRUTH, GUESS, HIDDEN = "#4a4a4a", "#d1495b", "#f3e3d3"
+HAS, LACKS = "#08519c", "#d0d0d0"
+MOST_CLASSES = 7
+"""Panels of classes in a picture of embeddings: the most frequent ones."""
 
 
 def draw_reconstruction(objective: MAE, batch: Batch, path: Path, note: str) -> None:
@@ -107,6 +115,62 @@ def draw_curve(
     axis.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     save_figure(figure, path)
+
+
+def draw_embeddings(x_ND: Floats, classes: Mapping[str, Bools], path: Path, note: str) -> None:
+    """Windows on the first two principal components, a panel a class; and how the variance is spread.
+
+    Which windows have each of `classes` is bool [N]. A panel each, for a window may have several. The map is
+    of principal components and not t-SNE, so that those of two moments can be compared, and cost nothing.
+    """
+    components = min(*x_ND.shape, 100)
+    with np.errstate(invalid="ignore"):  # where all are the same, no component has a share
+        found = PCA(components, svd_solver="full").fit(x_ND)
+    share = np.maximum(np.nan_to_num(found.explained_variance_ratio_), 1e-9)
+    map_N2 = found.transform(x_ND)[:, :2]
+    if components == 1:
+        map_N2 = np.pad(map_N2, ((0, 0), (0, 1)))
+    frequent = sorted(classes.items(), key=lambda item: -int(item[1].sum()))[:MOST_CLASSES]
+    everybody = np.ones(len(x_ND), dtype=np.bool_)
+    panels = frequent or [("windows", everybody)]
+    rows = math.ceil((len(panels) + 1) / 4)
+    columns = math.ceil((len(panels) + 1) / rows)
+    figure = Figure(figsize=(3.1 * columns, 3.1 * rows + 0.4))
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis, (name, has_N) in zip(axes, panels, strict=False):
+        draw_map(axis, map_N2, has_N)
+        axis.set_title(f"{name}: {int(has_N.sum())} of {len(has_N)}", fontsize=9, loc="left")
+        axis.set_xlabel(f"component 1 ({share[0]:.0%})", fontsize=8)
+    axes[0].set_ylabel(f"component 2 ({share[1] if len(share) > 1 else 0:.0%})", fontsize=8)
+    spectrum = axes[len(panels)]
+    spectrum.plot(np.arange(1, components + 1), share, color=HAS, lw=1.4)
+    spectrum.set_title("share of the variance", fontsize=9, loc="left")
+    spectrum.set_xlabel("component", fontsize=8)
+    spectrum.set_yscale("log")
+    spectrum.set_ylim(1e-5, 1.2)
+    for axis in axes[len(panels) + 1 :]:
+        axis.set_axis_off()
+    for axis in axes:
+        axis.tick_params(labelsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"{note}; ✖ the mean of each kind", fontsize=9, x=0.01, ha="left")
+    figure.tight_layout()
+    save_figure(figure, path)
+
+
+def draw_map(axis: Axes, map_N2: Floats, has_N: Bools) -> None:
+    """Points, those with the class in front, and the middle of each kind."""
+    for chosen, colour, front in ((~has_N, LACKS, 1), (has_N, HAS, 2)):
+        if not chosen.any():
+            continue
+        axis.scatter(
+            map_N2[chosen, 0], map_N2[chosen, 1], s=7, color=colour, linewidths=0, zorder=front
+        )
+        middle = map_N2[chosen].mean(axis=0)
+        axis.scatter(
+            middle[0], middle[1], s=60, marker="X", color=colour, edgecolors="black", zorder=3
+        )
+    axis.set_box_aspect(1)
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -48,6 +48,7 @@ class Training:
     write_model: Callable[[Path, dict[str, Any]], None]
     draw: Callable[[Progress], list[Path]]
     judge: Callable[[], tuple[dict[str, float], float]] | None
+    watch: Callable[[Progress], tuple[dict[str, float], list[str]]] | None
 
 
 def fit(training: Training, progress: Progress, resume_from: Path | None) -> Progress:
@@ -245,16 +246,17 @@ def validation_loss(t: Training, model: nn.Module) -> float:
 
 
 def validate(t: Training, model: nn.Module, progress: Progress, bar: Any) -> None:
-    """Measure, keep the best model, draw."""
+    """Measure, keep the best model, draw; what is watched has no say in which is the best."""
     share_buffers(t)
     loss = validation_loss(t, model)
     figures, value = ({}, loss) if t.judge is None else t.judge()
+    watched, lines = ({}, []) if t.watch is None else t.watch(progress)
     better = value < progress.best
     if better:
         progress.best, progress.best_step = value, progress.step
     if t.tracker is not None:
         figures = {"validation_loss": loss, **figures}
-        t.tracker.log(progress.step, figures)
+        t.tracker.log(progress.step, {**figures, **watched})
         t.tracker.flush()
         if better:
             t.write_model(t.run.out / "best", {**figures, "step": progress.step})
@@ -263,6 +265,8 @@ def validate(t: Training, model: nn.Module, progress: Progress, bar: Any) -> Non
                 t.tracker.picture(picture)
         told = ", ".join(f"{k.replace('_', ' ')} {v:.4f}" for k, v in figures.items())
         bar.write(f"epoch {progress.epoch}/{t.optim.epochs}: {told}{' (best)' if better else ''}")
+        for line in lines:
+            bar.write(line)
     t.accelerator.wait_for_everyone()
     t.meter.restart()
 

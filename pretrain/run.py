@@ -25,6 +25,7 @@ from .provenance import Provenance, provenance
 from .report import about, draw_loss, keep_baselines, stored_baselines, tell_results
 from .tracking import Tracker
 from .twin import ensure_twin
+from .watch import Watch
 
 T = TypeVar("T", bound=Objective)
 
@@ -80,6 +81,7 @@ def make_parts(
 ) -> Parts:
     """What the training run calls, bound to this run's data and model."""
     out, learned = config.run.out, contents(training)
+    watch = Watch(config, accelerator, objective, training, validation)
 
     def write_model(folder: Path, facts: dict[str, Any]) -> None:
         facts = {**facts, **origin.facts(), "training_windows": training.windows}
@@ -96,13 +98,14 @@ def make_parts(
 
     def draw(progress: Progress) -> list[Path]:
         note = f"{origin.marks}after {progress.epoch} epochs"
-        files = [draw_loss(out, origin.marks)]
+        folder = out / "figures"
+        files = [draw_loss(out, origin.marks), *watch.draw(folder, note)]
         if shown is not None:
-            folder = out / "figures"
             files += shown.pictures(objective, validation, accelerator.device, folder, note)
         return files
 
     def begin(tracker: Tracker) -> None:
+        watch.begin(tracker)
         if shown is not None:
             known = shown.baselines(objective, training, validation, accelerator.device)
             keep_baselines(out, known, tracker)
@@ -122,6 +125,7 @@ def make_parts(
         draw,
         blocks=objective.blocks(),
         begin=begin,
+        watch=watch,
     )
 
 

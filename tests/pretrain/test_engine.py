@@ -199,3 +199,13 @@ def test_a_batch_that_does_not_fit_stops_before_anything_is_written(
     with pytest.raises(ValueError, match="a global batch of 1000 does not fit"):
         train(config, Accelerator(cpu=True), None, parts_of(twin_shards, Seen()))
     assert not config.run.out.exists()
+
+
+def test_labels_to_watch_are_refused_where_nothing_watches(
+    twin_shards: Path, tmp_path: Path
+) -> None:
+    config = config_of(tmp_path / "run")
+    asked = dataclasses.replace(config, run=dataclasses.replace(config.run, watch_labels="form"))
+    with pytest.raises(ValueError, match=r"run.watch_labels is 'form', but only pretraining"):
+        train(asked, Accelerator(cpu=True), None, parts_of(twin_shards, Seen()))
+    assert not config.run.out.exists()

@@ -186,6 +186,7 @@ def test_a_run_leaves_a_model_pictures_metrics_and_its_config(whole: Path) -> No
     assert "SYNTHETIC" in card
     assert json.loads((whole / "best" / "config.json").read_text())["facts"]["synthetic"] is True
     assert sorted(p.name for p in (whole / "figures").iterdir()) == [
+        "embeddings.png",
         "loss.png",
         *(f"reconstruction-{i}.png" for i in range(3)),
     ]
