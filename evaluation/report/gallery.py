@@ -18,12 +18,13 @@ from ..tasks import Task
 from .pictures.agreement import bland_altman_plot
 from .pictures.confusion import confusion_matrix
 from .pictures.curves import precision_recall_curves, roc_curves
-from .pictures.drawing import COLOURS
 from .pictures.examples import examples
 from .pictures.forest import forest
 from .pictures.hypnograms import hypnograms
 from .section import Picture, Section
 
+CURVES = 4
+"""Rows in pictures of curves."""
 _PRESSURES = ("sbp", "dbp", "map")
 
 
@@ -41,9 +42,13 @@ def gallery(
     whose = f"Of {name}{', the first of its seeds' if len(seeds) > 1 else ''}."
     sections = [Section("Figures with their intervals", pictures=[forest(found)])]
     if task.kind != "regression" and len(columns):
-        few = dict(list(rows.items())[: len(COLOURS)])
+        few = {row: rows[row] for row in shown_rows(found)}
         curves = [roc_curves(test, few, columns), precision_recall_curves(test, few, columns)]
-        told = [f"The first {len(few)} of {len(rows)} rows."] if len(few) < len(rows) else []
+        told = (
+            [f"{name}, and of the other {len(rows) - 1} rows those that are best on validation."]
+            if len(few) < len(rows)
+            else []
+        )
         sections.append(Section("Curves of each class", told, pictures=curves))
     if task.kind == "multiclass":
         sections.append(
@@ -63,6 +68,13 @@ def gallery(
         *sections,
         Section("Examples of hits and mistakes", [f"{whose} {rule}"], pictures=shown),
     ]
+
+
+def shown_rows(found: Comparison) -> list[str]:
+    """The row that a report shows in detail, and the best of the others on validation: more hide each other."""
+    first, *others = found.rows
+    others.sort(key=lambda row: -np.nan_to_num(row.validation, nan=-np.inf))
+    return [row.name for row in (first, *others[: CURVES - 1])]
 
 
 def _agreement(test: Truth, one: Scores, columns: NDArray[np.intp], whose: str) -> Section:

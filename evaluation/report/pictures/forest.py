@@ -11,6 +11,7 @@ from matplotlib.figure import Figure as Drawing
 from ...comparison import Comparison
 from ...figure import Figure
 from ..section import Picture
+from ..words import name_of
 from .drawing import COLOURS, SOFT, WIDTH, blank, drawn, percent
 
 
@@ -21,7 +22,7 @@ def forest(found: Comparison, name: str | None = None) -> Picture:
     ahead = [found.differences[row.name][chosen] for row in found.rows[1:]]
     first, one = found.rows[0].name, values[0]
     told = "; ".join(f"{row.name} {row.figures[chosen]}{_seeds(row.seeds)}" for row in found.rows)
-    caption = f"{chosen} on test with {percent(one.level)} intervals from {one.subjects} subjects: {told}."
+    caption = f"{name_of(chosen)} on test with {percent(one.level)} intervals from {one.subjects} subjects: {told}."
     if ahead:
         gaps = "; ".join(
             f"{row.name} {signed(gap)}" for row, gap in zip(found.rows[1:], ahead, strict=True)
@@ -31,7 +32,7 @@ def forest(found: Comparison, name: str | None = None) -> Picture:
             "An interval that leaves out 0 is drawn filled."
         )
     labels = [textwrap.fill(f"{row.name}{_seeds(row.seeds)}", 26) for row in found.rows]
-    return Picture(_draw(chosen, first, labels, values, ahead), caption)
+    return Picture(_draw(name_of(chosen), first, labels, values, ahead), caption)
 
 
 def signed(difference: Figure) -> str:
