@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..configuration import to_dict
-from ..evaluation.handmade import handmade_scores
+from ..evaluation.handmade import handmade_scores, handmade_sequence_scores
 from ..evaluation.label_subsets import fewer_targets, labelled_subjects
 from ..evaluation.rounds import Round
 from ..evaluation.scores import Scores, joined
@@ -39,7 +39,12 @@ from .frozen import (
 )
 from .learning import learn
 
-HANDMADE = "hand-made features, gradient boosting"
+HANDMADE = {
+    "hand-made features, gradient boosting": handmade_scores,
+    "hand-made features, sequence": handmade_sequence_scores,
+}
+HANDMADE_FORMAT = "by hand, 2"
+"""Changes when these features do."""
 DECIDING = (
     "from_scratch",
     "labelled",
@@ -103,9 +108,10 @@ def frozen_cells(config: EvaluationConfig, judged: Judged, seeds: Sequence[Seed]
     for number in range(config.seeds):
         yield _kernels(config, judged, number)
     if judged.task.anchor == "stage" and set(judged.task.channels) <= set(MAKERS):
-        for number in range(config.seeds):
-            make_scores = partial(handmade_scores, judged.task, judged.rounds, number)
-            yield _cell(judged, HANDMADE, number, {"features": "by hand"}, make_scores)
+        for row, make in HANDMADE.items():
+            for number in range(config.seeds):
+                make_scores = partial(make, judged.task, judged.rounds, number)
+                yield _cell(judged, row, number, {"features": HANDMADE_FORMAT}, make_scores)
 
 
 def _encoder_cells(
