@@ -98,16 +98,21 @@ class RunConfig:
             )
 
 
-class PretrainConfig(Protocol):
+class TrainingConfig(Protocol):
     """What every entry script's config has."""
 
-    @property
-    def data(self) -> DataConfig: ...
-    @property
-    def model(self) -> EncoderConfig: ...
     @property
     def optim(self) -> OptimConfig: ...
     @property
     def run(self) -> RunConfig: ...
     @property
     def resume(self) -> Literal["auto", "never"]: ...
+
+
+class PretrainConfig(TrainingConfig, Protocol):
+    """What the config of a pretraining has beside."""
+
+    @property
+    def data(self) -> DataConfig: ...
+    @property
+    def model(self) -> EncoderConfig: ...

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 import yaml
@@ -20,7 +20,7 @@ from ..configuration import to_dict, write_config
 from ..shards.reader import WindowReader
 from . import checkpoint
 from .checkpoint import Progress
-from .configuration import OptimConfig, RunConfig
+from .configuration import TrainingConfig
 from .loop import Training, fit
 from .throughput import Meter, flops_per_window, peak_flops
 from .tracking import Tracker, flatten
@@ -40,17 +40,6 @@ FREE_TO_CHANGE = {
     "run.watch_labels",
 }
 """Keys that a resumed run may change: they decide nothing about the weights."""
-
-
-class TrainingConfig(Protocol):
-    """What every entry script's config has."""
-
-    @property
-    def optim(self) -> OptimConfig: ...
-    @property
-    def run(self) -> RunConfig: ...
-    @property
-    def resume(self) -> Literal["auto", "never"]: ...
 
 
 @dataclass
