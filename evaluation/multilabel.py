@@ -77,6 +77,10 @@ def counted_classes(
     )
 
 
+ROUNDING = 1e-12
+"""Values that differ by less are equal."""
+
+
 def best_thresholds(truth_NK: Bools, score_NK: Floats, rule: ThresholdRule = "max_f1") -> Floats:
     """Thresholds [K] that maximise the rule class by class. Give validation records, never test.
 
@@ -98,8 +102,9 @@ def best_thresholds(truth_NK: Bools, score_NK: Floats, rule: ThresholdRule = "ma
         found = np.cumsum(weight_N * truth_N)
         false = np.cumsum(weight_N * ~truth_N)
         hit, wrong, missed = found[last], false[last], found[-1] - found[last]
-        # From high to low scores, argmax takes the first, so the highest threshold.
-        best = np.argmax(found_cost * hit / (found_cost * hit + wrong + missed_cost * missed))
+        value = found_cost * hit / (found_cost * hit + wrong + missed_cost * missed)
+        # From high to low scores the first, so the highest threshold; sums of thirds are equal but for rounding.
+        best = np.argmax(value >= value.max() - ROUNDING)
         thresholds_K[k] = score_N[last[best]]
     return thresholds_K
 

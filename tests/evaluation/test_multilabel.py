@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import example as example_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, recall_score
@@ -63,6 +64,7 @@ def criterion(rule: str, truth: Bools, called: Bools, weight: Floats) -> float:
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6))
+@example_of(seed=192)  # equal but for rounding
 @pytest.mark.parametrize("rule", ["max_f1", "max_g2"])
 def test_no_threshold_is_better_and_none_as_good_is_higher(rule: str, seed: int) -> None:
     truth, score = example(seed)
