@@ -79,7 +79,7 @@ def train_candidates(
         optimizer.zero_grad()
         for head in heads:
             head.train()
-        loss(places).sum().backward()  # type: ignore[no-untyped-call]
+        loss(places).sum().backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
         for head in heads:
             nn.utils.clip_grad_norm_(head.parameters(), LARGEST_GRADIENT)
         optimizer.step()

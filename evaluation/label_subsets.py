@@ -43,20 +43,23 @@ def labelled(of_tasks: Sequence[Subjects], share: float, seed: int) -> pl.Expr:
     return pl.col("subject").is_in(labelled_subjects(of_tasks, share, seed))
 
 
-def narrowed(rounds: Sequence[Round], share: float, seed: int) -> list[Round]:
+def narrowed(
+    rounds: Sequence[Round], share: float, seed: int, together: Sequence[Sequence[Round]] = ()
+) -> list[Round]:
     """The same rounds with the labels of a share of each one's training subjects.
 
-    The readers stay as they are, so that what is kept of their windows (embeddings, tokens) serves all
-    shares. Validation and test are those of all labels.
+    `together` are the rounds of all tasks that are learned together: the share is then of those with a label
+    of any. The readers stay as they are, so that what is kept of their windows (embeddings, tokens) serves
+    all shares. Validation and test are those of all labels.
     """
-    return [_narrowed(one, share, seed) for one in rounds]
-
-
-def _narrowed(one: Round, share: float, seed: int) -> Round:
-    truth = one.truth["train"]
-    subjects = labelled_subjects([truth.subjects], share, seed)
-    fewer = fewer_targets(truth, np.isin(truth.subjects, subjects))
-    return replace(one, truth={**one.truth, "train": fewer})
+    found = []
+    for number, one in enumerate(rounds):
+        truth = one.truth["train"]
+        of_tasks = [of[number].truth["train"].subjects for of in together or [rounds]]
+        subjects = labelled_subjects(of_tasks, share, seed)
+        fewer = fewer_targets(truth, np.isin(truth.subjects, subjects))
+        found.append(replace(one, truth={**one.truth, "train": fewer}))
+    return found
 
 
 def fewer_targets(truth: Targets, kept_N: NDArray[np.bool_]) -> Targets:

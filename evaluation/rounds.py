@@ -75,22 +75,12 @@ class Truth:
         return len(self.values)
 
 
-def rounds_of(task: Task, shards: Sequence[str], only: pl.Expr | None = None) -> list[Round]:
-    """The rounds of a task in these shard folders; `only` narrows what is learned from (train alone).
-
-    Raises what `task_reader` and `targets` raise.
-    """
-    return [_round(task, shards, number, only) for number in range(max(1, task.cross_validation))]
-
-
-def _round(task: Task, shards: Sequence[str], number: int, only: pl.Expr | None) -> Round:
-    readers = {
-        split: task_reader(
-            task, shards, split, round=number, only=only if split == "train" else None
-        )
-        for split in SPLITS
-    }
-    return round_of(task, readers)
+def rounds_of(task: Task, shards: Sequence[str]) -> list[Round]:
+    """The rounds of a task in these shard folders. Raises what `task_reader` and `targets` raise."""
+    return [
+        round_of(task, {split: task_reader(task, shards, split, round=number) for split in SPLITS})
+        for number in range(max(1, task.cross_validation))
+    ]
 
 
 def round_of(task: Task, readers: dict[str, WindowReader]) -> Round:

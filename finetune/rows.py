@@ -16,7 +16,7 @@ import numpy as np
 
 from ..configuration import to_dict
 from ..evaluation.handmade import handmade_scores, handmade_sequence_scores
-from ..evaluation.label_subsets import fewer_targets, labelled_subjects
+from ..evaluation.label_subsets import narrowed
 from ..evaluation.rounds import Round
 from ..evaluation.scores import Scores, joined
 from ..evaluation.stretches import MAKERS
@@ -73,13 +73,7 @@ class Judged:
 
     def narrowed(self, together: Sequence[Judged], share: float, seed: int) -> Judged:
         """The same with the labels of a share of the subjects whom any of the tasks has labels of."""
-        rounds = []
-        for number, one in enumerate(self.rounds):
-            of_tasks = [judged.rounds[number].truth["train"].subjects for judged in together]
-            subjects = labelled_subjects(of_tasks, share, seed)
-            train = one.truth["train"]
-            fewer = fewer_targets(train, np.isin(train.subjects, subjects))
-            rounds.append(replace(one, truth={**one.truth, "train": fewer}))
+        rounds = narrowed(self.rounds, share, seed, [judged.rounds for judged in together])
         return replace(self, rounds=rounds)
 
     def taught(self, together: Sequence[Judged], share: float) -> int:

@@ -138,7 +138,18 @@ def save_model(
         "window_s": window_s,
         "facts": facts,
     }
-    weights = {k: v.detach().cpu().contiguous() for k, v in encoder.state_dict().items()}
+    write_model_folder(folder, encoder, config, card, training)
+
+
+def write_model_folder(
+    folder: Path,
+    module: nn.Module,
+    config: dict[str, Any],
+    card: str,
+    training: pl.DataFrame | None,
+) -> None:
+    """Weights, `config.json`, card and what was learned from, at once or not at all: any model's folder."""
+    weights = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     with folder_aside(folder) as aside:
         save_file(weights, aside / "model.safetensors")
         (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n")

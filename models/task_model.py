@@ -19,14 +19,13 @@ from typing import Any, Literal
 import polars as pl
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..files import folder_aside
 from ..signals import Preprocessing, Recording, preprocess, quantize
 from ..signals.windows import Windows, crop, first_rows, with_channels
 from .backbones import Backbone, make_backbone
-from .pretrained import TRAINING, cut_windows
+from .pretrained import cut_windows, write_model_folder
 
 FORMAT = 1
 """Version of the folder's layout."""
@@ -171,13 +170,7 @@ def save_task_model(
         "inputs": dataclasses.asdict(model.inputs),
         "facts": model.facts,
     }
-    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    with folder_aside(folder) as aside:
-        save_file(weights, aside / "model.safetensors")
-        (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-        (aside / "README.md").write_text(card)
-        if training is not None:
-            training.write_parquet(aside / TRAINING, compression_level=9)
+    write_model_folder(folder, model, config, card, training)
 
 
 def is_task_model(folder: Path) -> bool:

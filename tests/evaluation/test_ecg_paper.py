@@ -66,7 +66,7 @@ def test_drawn_is_what_was_recorded_to_scale() -> None:
     assert np.isnan(traces[-1][40:60, 1]).all()
     bottom, top = axis.get_ylim()
     everything = np.concatenate([t[:, 1] for t in traces])
-    assert bottom < np.nanmin(everything) and np.nanmax(everything) < top  # noqa: PT018
+    assert bottom < np.nanmin(everything) and np.nanmax(everything) < top  # noqa: PT018 # one claim, not two
     # The marked time begins in the first column and ends in the second.
     spans = [p.get_path().get_extents(p.get_patch_transform()) for p in axis.patches]
     edges = {(round(float(s.x0), 2), round(float(s.width), 2)) for s in spans}

@@ -15,7 +15,8 @@ from biofm.evaluation.label_subsets import (
     narrowed,
 )
 from biofm.evaluation.probes import Part, fit_probe
-from biofm.evaluation.rounds import Round, rounds_of
+from biofm.evaluation.rounds import Round, round_of, rounds_of
+from biofm.evaluation.splits import task_reader
 from biofm.evaluation.tasks import Task, load_task
 from biofm.shards.build import build
 from biofm.shards.configuration import shipped
@@ -69,7 +70,8 @@ def test_readers_of_a_share_have_the_windows_of_a_narrowed_round(
     (whole,) = rounds
     (fewer,) = narrowed(rounds, 0.25, seed=0)
     only = labelled([whole.truth["train"].subjects], 0.25, 0)
-    (read,) = rounds_of(task, [shards], only=only)
+    train = task_reader(task, [shards], "train", only=only)
+    read = round_of(task, {**whole.readers, "train": train})
     ours, theirs = fewer.truth["train"], read.truth["train"]
     np.testing.assert_array_equal(ours.records, theirs.records)
     np.testing.assert_array_equal(ours.values, theirs.values)

@@ -137,7 +137,7 @@ def test_of_exclusive_classes_the_surest_right_and_wrong(judged: Callable[[str],
     called = scores.test.argmax(axis=1)
     right, wrong = found[:2], found[2:]
     assert all(called[e.row] == test.values[e.row] for e in right)
-    assert wrong and all(called[e.row] != test.values[e.row] for e in wrong)  # noqa: PT018
+    assert wrong and all(called[e.row] != test.values[e.row] for e in wrong)  # noqa: PT018 # one claim, not two
     sure = np.where(called == test.values, scores.test.max(axis=1), 0)
     assert found[0].row == sure.argmax()
     assert wrong[0].why == f"Surest mistake: called {test.classes[called[wrong[0].row]]}"
