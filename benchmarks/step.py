@@ -17,9 +17,10 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.layers import time_code
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.pretrain.objectives.mae import MAE, MAEConfig
 from biofm.signals import LEADS_12
 from biofm.signals.windows import Batch, Windows
@@ -68,10 +69,7 @@ def lead_by_lead(objective: MAE, batch: Batch) -> Tensor:
     )
     patches = tokenizer.patches(windows)
     mask = objective.draw_mask(batch, patches)
-    tokens = tokenizer(windows, patches, mask.visible)
-    encoded = objective.encoder.encode(tokens, mask.keep, mask.attend).tokens.view(
-        BATCH, 12, -1, objective.encoder.dim
-    )
+    encoded = objective.encoder.hide(windows, patches, mask).tokens
     times = tokenizer.times_s(patches.present_BCN.shape[2], torch.device("cpu"))
     leads = []
     for lead in range(12):

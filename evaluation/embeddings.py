@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..models.encoder import ViTEncoder
+from ..models.encoder import Encoder
 from ..models.pretrained import PretrainedModel
 from ..models.task_model import TaskModel
 from ..shards.reader import WindowReader
@@ -47,7 +47,7 @@ def embeddings(
     that the model was not made for: another modality, channel, rate or filter; or a layer it has not.
     """
     check_windows(model, reader)
-    depth = len(model.encoder.blocks.blocks)
+    depth = len(model.encoder.layers)
     if any(not -depth <= layer < depth for layer in layers):
         raise ValueError(
             f"layers {list(layers)}: the encoder has {depth}, numbered from 0 or from −1"
@@ -157,28 +157,22 @@ def computed(
             bar.update(len(part))
 
 
-def pooled_layers(encoder: ViTEncoder, windows: Windows, layers: Sequence[int]) -> Tensor:
+def pooled_layers(encoder: Encoder, windows: Windows, layers: Sequence[int]) -> Tensor:
     """Embeddings as if the encoder ended after each of these blocks, side by side [B, layers · D]."""
-    last = len(encoder.blocks.blocks) - 1
+    last = len(encoder.layers) - 1
     seen: dict[int, Tensor] = {}
 
     def watch(layer: int) -> Any:
         return lambda _block, _inputs, tokens_BLD: seen.update({layer: tokens_BLD})
 
     inner = [layer for layer in dict.fromkeys(layers) if layer != last]
-    hooks = [encoder.blocks.blocks[at].register_forward_hook(watch(at)) for at in inner]
+    hooks = [encoder.layers[at].register_forward_hook(watch(at)) for at in inner]
     try:
         pooled: dict[int, Tensor] = {last: encoder(windows)}
     finally:
         for hook in hooks:
             hook.remove()
     if inner:
-        there_BGN = there(encoder, windows)
+        there_BGN = encoder.there(encoder.tokenizer.patches(windows))
         pooled |= {layer: encoder.pool(tokens, there_BGN) for layer, tokens in seen.items()}
     return torch.cat([pooled[layer] for layer in layers], dim=1)
-
-
-def there(encoder: ViTEncoder, windows: Windows) -> Tensor:
-    """Which patches of each group of tokens have samples [B, G, N]."""
-    there_BGN = encoder.tokenizer.patches(windows).present_BCN
-    return there_BGN.any(dim=1, keepdim=True) if encoder.tokenizer.joint else there_BGN

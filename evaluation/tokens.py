@@ -11,18 +11,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..models.encoder import ViTEncoder
+from ..models.encoder import Encoder
 from ..models.pretrained import PretrainedModel
 from ..shards.reader import WindowReader
 from ..signals.windows import Windows
-from .embeddings import check_windows, computed, model_digest, there
+from .embeddings import check_windows, computed, model_digest
 from .kept import kept_array
 
 Places = NDArray[np.int64] | NDArray[np.bool_] | slice
@@ -88,7 +87,7 @@ def tokens(
                 batch=batch,
                 progress=progress,
             ),
-            (reader.windows, groups * patches, model.dim),
+            (reader.windows, groups * patches, model.encoder.width),
             np.float16,
             reader,
             cache,
@@ -98,27 +97,16 @@ def tokens(
     return FrozenTokens(kept, np.arange(reader.windows))
 
 
-def half_tokens(encoder: ViTEncoder, windows: Windows) -> Tensor:
-    """Tokens of a batch in half precision [B, L, D]; NaN where a patch is missing.
+def half_tokens(encoder: Encoder, windows: Windows) -> Tensor:
+    """Tokens of a batch in half precision [B, L, W]; NaN where a patch is missing.
 
     Raises `ValueError` where a token is not finite: NaN must mean that it is missing, and nothing else.
     """
-    seen: list[Tensor] = []
-
-    def watch(_blocks: Any, _inputs: Any, tokens_BLD: Tensor) -> None:
-        seen.append(tokens_BLD)
-
-    hook = encoder.blocks.blocks[-1].register_forward_hook(watch)
-    try:
-        encoder(windows)
-    finally:
-        hook.remove()
-    there_BGN = there(encoder, windows)
-    normed_BLD = encoder.blocks.norm(seen[0])
-    half_BGND = encoder.without_separators(normed_BLD, there_BGN.shape[1]).half()
-    if not bool(torch.isfinite(half_BGND[there_BGN]).all()):
+    tokens_BLW, there_BL = encoder.tokens(windows)
+    half_BLW = tokens_BLW.half()
+    if not bool(torch.isfinite(half_BLW[there_BL]).all()):
         raise ValueError(
             "the encoder gives tokens that are not finite in half precision: its training diverged, or "
             "its weights are damaged"
         )
-    return half_BGND.masked_fill(~there_BGN[..., None], torch.nan).flatten(1, 2)
+    return half_BLW.masked_fill(~there_BL[..., None], torch.nan)

@@ -23,7 +23,7 @@ from ..evaluation.scores import Scores, joined
 from ..evaluation.sequence_probe import Series, SeriesPart, fit_sequence_probe
 from ..evaluation.tasks import Task
 from ..evaluation.tokens import tokens
-from ..models.encoder import ViTEncoder
+from ..models.make_encoder import make_encoder
 from ..models.pretrained import PretrainedModel
 from ..models.zoo.random_kernels import LENGTHS, RandomKernels
 from ..shards.reader import WindowReader
@@ -40,7 +40,7 @@ def untrained_like(model: PretrainedModel, seed: int) -> PretrainedModel:
     """The same encoder with the weights that training would begin with."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        encoder = ViTEncoder(model.encoder.config)
+        encoder = make_encoder(model.encoder.config)
     return PretrainedModel(encoder, model.preprocessing, model.window_s, {}).eval()
 
 

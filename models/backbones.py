@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from ..signals.windows import Windows
-from .encoder import EncoderConfig, ViTEncoder
+from .encoder import Encoder
+from .make_encoder import make_encoder, stored_config
 from .stacked import StackedInput
-from .tokenizer import PatchConfig
 from .zoo.registry import create_model
 
 
@@ -47,10 +47,10 @@ class Backbone(nn.Module):
 
 
 class EncoderBackbone(Backbone):
-    """A ViT encoder; in training a block's branch is skipped with a probability that rises linearly to
+    """An encoder; in training a branch of a ViT's block is skipped with a probability that rises linearly to
     `drop_path` at the last one (stochastic depth; Huang et al., ECCV 2016)."""
 
-    def __init__(self, encoder: ViTEncoder, drop_path: float = 0.0) -> None:
+    def __init__(self, encoder: Encoder, drop_path: float = 0.0) -> None:
         super().__init__()
         if not 0 <= drop_path < 1:
             raise ValueError(f"drop_path must lie in [0, 1), not {drop_path}")
@@ -61,7 +61,7 @@ class EncoderBackbone(Backbone):
 
     @property
     def draws(self) -> int:
-        return len(self.encoder.blocks.blocks) if self.drop_path else 0
+        return self.encoder.skippable if self.drop_path else 0
 
     def forward(self, streams: Mapping[str, Windows], draws_BM2: Tensor | None = None) -> Tensor:
         """Mean of the tokens, normalised (He et al., CVPR 2022) [B, D]. Raises `ValueError` where the encoder's
@@ -82,8 +82,7 @@ class EncoderBackbone(Backbone):
         return features_BD
 
     def stages(self) -> Iterator[nn.Module]:
-        yield self.encoder.tokenizer
-        yield from self.encoder.blocks.blocks
+        yield from self.encoder.stages()
 
     def described(self) -> dict[str, Any]:
         return {"encoder": dataclasses.asdict(self.encoder.config)}
@@ -118,6 +117,4 @@ def make_backbone(described: Mapping[str, Any]) -> Backbone:
     if "zoo" in described:
         channels = tuple((str(m), str(n), float(r)) for m, n, r in described["channels"])
         return ZooBackbone(described["zoo"], channels)
-    fields = dict(described["encoder"])
-    patch = {**fields["patch"], "channels": tuple(fields["patch"]["channels"])}
-    return EncoderBackbone(ViTEncoder(EncoderConfig(**{**fields, "patch": PatchConfig(**patch)})))
+    return EncoderBackbone(make_encoder(stored_config(described["encoder"])))

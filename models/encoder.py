@@ -1,134 +1,199 @@
-"""The ViT encoder: windows with any subset of channels → tokens and one pooled embedding.
+"""What every encoder is: windows with any subset of channels → tokens, and one pooled embedding.
 
-Masked tokens are dropped before the blocks (He et al. 2022): at a mask ratio of 0.75 the encoder does a
-quarter of the work. Rows of a batch keep equally many tokens; where samples are missing, the surplus
-ones are padding that nobody attends to.
-
-Shape suffixes: B batch, G groups, N patches in time, K kept patches of a group, L tokens, D width.
+Shape suffixes: B batch, G groups (leads, or 1), N patches in time, K kept patches of a group, L tokens
+(G · N), W width of a token, D width of an embedding.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from ..signals.windows import Windows
-from .layers import Blocks
-from .tokenizer import PatchConfig, PatchTokenizer, Tokens
+from .masks import Mask
+from .tokenizer import PatchConfig, Patcher, Patches
 
-SIZES: dict[str, tuple[int, int, int]] = {
-    "mini": (192, 6, 3),
-    "tiny": (192, 12, 3),
-    "small": (384, 12, 6),
-    "base": (768, 12, 12),
-    "large": (1024, 24, 16),
+SIZES: dict[str, dict[str, tuple[int, ...]]] = {
+    # Width, depth, heads (Dosovitskiy et al. 2021; tiny as in DeiT; mini is half of it).
+    "vit": {
+        "mini": (192, 6, 3),
+        "tiny": (192, 12, 3),
+        "small": (384, 12, 6),
+        "base": (768, 12, 12),
+        "large": (1024, 24, 16),
+    },
+    # Blocks of each stage (He et al. 2016; mini is ResNet-26).
+    "xresnet": {
+        "mini": (2, 2, 2, 2),
+        "small": (3, 4, 6, 3),
+        "base": (3, 4, 23, 3),
+        "large": (3, 8, 36, 3),
+    },
+    # Width, depth of the context; base as published (arXiv 2103.12676).
+    "lstm": {"mini": (128, 2), "small": (256, 2), "base": (512, 2)},
+    "s4": {"mini": (128, 4), "small": (256, 4), "base": (512, 4)},
+    "s4_causal": {"mini": (128, 4), "small": (256, 4), "base": (512, 4)},
+    # Width (Kiyasseh et al. 2021, who compare these five).
+    "clocs": {"mini": (32,), "tiny": (64,), "small": (128,), "base": (256,), "large": (320,)},
 }
-"""Size → width, depth, heads (Dosovitskiy et al. 2021; tiny as in DeiT; mini is half of it)."""
+"""Backbone → size → its numbers."""
 
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """A vision transformer over patches of a signal."""
+    """An encoder of the windows of one modality."""
 
+    backbone: Literal["vit", "xresnet", "lstm", "s4", "s4_causal", "clocs"] = "vit"
+    """`vit`: transformer over patches. `xresnet`: convolutions. `lstm`, `s4_causal`: a convolution for each
+    patch, and a recurrent or state-space net that sees the past alone. `s4`: the same, in both directions.
+    `clocs`: three convolutions over a patch of one lead, with no context."""
     size: Literal["mini", "tiny", "small", "base", "large"] = "mini"
-    """Width, depth and heads: mini 192/6/3 (for laptops), tiny 192/12/3, small 384/12/6, base 768/12/12,
-    large 1024/24/16."""
+    """Width, depth and heads of a vit: mini 192/6/3 (for laptops), tiny 192/12/3, small 384/12/6, base
+    768/12/12, large 1024/24/16. Layers of an xresnet: mini 26, small 50, base 101, large 152. Width of an lstm
+    or s4: mini 128, small 256, base 512. Width of a clocs: 32, 64, 128, 256, 320."""
     depth: int | None = None
-    """Number of blocks, where it is not the size's own."""
+    """Number of blocks of a vit, or of layers of an lstm or s4, where it is not the size's own."""
     norm: Literal["tokens", "mean"] = "tokens"
-    """What the final norm of an embedding is taken of: the `tokens`, which are averaged then, or their
+    """vit: what the final norm of an embedding is taken of: the `tokens`, which are averaged then, or their
     `mean` (ST-MEM)."""
+    pool: Literal["mean", "concat"] = "mean"
+    """What an embedding is: the `mean` of the tokens; or their maximum, mean and last one side by side
+    (`concat`), thrice as wide."""
     patch: PatchConfig = field(default_factory=PatchConfig)
-    """How windows become tokens."""
+    """How windows become tokens. `samples` of an xresnet is its stride: 4, 8, 16 or 32."""
 
     def __post_init__(self) -> None:
+        sizes = SIZES[self.backbone]
+        if self.size not in sizes:
+            raise ValueError(f"size: {self.backbone} comes in {', '.join(sizes)}, not {self.size}")
         if self.depth is not None and self.depth < 1:
             raise ValueError(f"depth must be at least 1, not {self.depth}")
+        if self.depth is not None and self.backbone in ("xresnet", "clocs"):
+            raise ValueError(f"depth: that of {self.backbone} is its size's own; leave it null")
+        if self.backbone == "vit":
+            if self.pool == "concat" and self.norm == "mean":
+                raise ValueError("norm: mean is for pool: mean")
+            return
+        if self.norm != "tokens":
+            raise ValueError(f"norm: {self.backbone} has no final norm; leave it at tokens")
+        if self.patch.separators or self.patch.positions is not None:
+            raise ValueError(
+                f"patch: separators and positions are a vit's, and not for {self.backbone}"
+            )
+        span = "lead" if self.backbone == "clocs" else "all"
+        if self.patch.span != span:
+            raise ValueError(
+                f"patch.span must be {span} for {self.backbone}, not {self.patch.span}"
+            )
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """What the size means for this backbone."""
+        return SIZES[self.backbone][self.size]
 
 
 class Encoding(NamedTuple):
-    """`tokens` [B, L, D] after the final norm, or before it where that was asked for; `attend` [B, L] is
-    False for padding, None where there is none."""
+    """Tokens as the last layer leaves them [B, G, K, W], with a separator at both ends of each group where
+    `separators`; `keep` [B, G, K] says which patches in time they stand for, `attend` [B, G, K] is False for
+    padding, None where there is none."""
 
     tokens: Tensor
+    keep: Tensor
     attend: Tensor | None
+    separators: bool
 
 
-class ViTEncoder(nn.Module):
-    """Patch tokenizer and transformer blocks."""
+class Encoder(nn.Module):
+    """Windows → tokens and embeddings. A subclass sets `width` and `tokenizer`.
+
+    `forward` of one batch's windows gives the embeddings [B, D]; missing patches have no part in them.
+    """
+
+    causal: ClassVar[bool] = False
+    """Whether a token knows nothing of what comes after it."""
+    tokenizer: Patcher
+    width: int
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.config = config
-        dim, depth, heads = SIZES[config.size]
-        self.dim = dim
-        self.tokenizer = PatchTokenizer(config.patch, dim)
-        self.blocks = Blocks(dim, config.depth or depth, heads)
 
-    def forward(self, windows: Windows, weight_BM2: Tensor | None = None) -> Tensor:
-        """Windows → embeddings [B, D]: the mean of the tokens, without separators and missing patches.
+    @property
+    def dim(self) -> int:
+        """Width of an embedding."""
+        return self.width * (3 if self.config.pool == "concat" else 1)
+
+    @abstractmethod
+    def run(self, windows: Windows, patches: Patches, weight_BM2: Tensor | None = None) -> Tensor:
+        """Whole windows → tokens as the last layer leaves them [B, …, W].
 
         `weight_BM2` are factors on the two branches of each of the M blocks (stochastic depth).
         """
+
+    @abstractmethod
+    def hide(self, windows: Windows, patches: Patches, mask: Mask) -> Encoding:
+        """Windows of which the encoder sees what the mask leaves visible → tokens after the final norm."""
+
+    @abstractmethod
+    def normed(self, tokens: Tensor) -> Tensor:
+        """The final norm, where there is one."""
+
+    @property
+    @abstractmethod
+    def layers(self) -> Sequence[nn.Module]:
+        """Blocks in order, each of which leaves tokens as `run` does."""
+
+    @abstractmethod
+    def stages(self) -> Iterator[nn.Module]:
+        """All parts from the input to the output, which may learn at different rates."""
+
+    @property
+    def skippable(self) -> int:
+        """Blocks that stochastic depth may skip."""
+        return 0
+
+    def forward(self, windows: Windows, weight_BM2: Tensor | None = None) -> Tensor:
+        """Windows → embeddings [B, D]."""
         patches = self.tokenizer.patches(windows)
-        tokens: Tokens = self.tokenizer(windows, patches)
-        B, G, N, _ = tokens.patches.shape
-        everything = torch.arange(N, device=tokens.patches.device).expand(B, G, N)
-        there_BGN = patches.present_BCN
-        if self.tokenizer.joint:
-            there_BGN = there_BGN.any(dim=1, keepdim=True)
-        encoding = self.encode(
-            tokens, everything, None if patches.complete else there_BGN, weight_BM2, normed=False
-        )
-        return self.pool(encoding.tokens, there_BGN)
+        return self.pool(self.run(windows, patches, weight_BM2), self.there(patches))
 
-    def pool(self, tokens_BLD: Tensor, there_BGN: Tensor) -> Tensor:
-        """Tokens as a block leaves them → embeddings [B, D]: mean over those of patches that are there."""
-        if self.config.norm == "tokens":
-            tokens_BLD = self.blocks.norm(tokens_BLD)
-        kept_BGND = self.without_separators(tokens_BLD, there_BGN.shape[1])
-        weight = there_BGN.to(kept_BGND.dtype)[..., None]
-        mean_BD = (kept_BGND * weight).sum(dim=(1, 2)) / weight.sum(dim=(1, 2)).clamp_min(1)
-        return mean_BD if self.config.norm == "tokens" else self.blocks.norm(mean_BD)
+    def tokens(self, windows: Windows) -> tuple[Tensor, Tensor]:
+        """(tokens after the final norm, without separators [B, L, W]; which have samples, bool [B, L])."""
+        patches = self.tokenizer.patches(windows)
+        there_BGN = self.there(patches)
+        normed = self.normed(self.run(windows, patches))
+        return self.grouped(normed, there_BGN.shape[1]).flatten(1, 2), there_BGN.flatten(1)
 
-    def encode(
-        self,
-        tokens: Tokens,
-        keep_BGK: Tensor,
-        attend_BGK: Tensor | None = None,
-        weight_BM2: Tensor | None = None,
-        *,
-        normed: bool = True,
-    ) -> Encoding:
-        """Run the blocks over the kept tokens of all groups, jointly; then the final norm where `normed`.
+    def there(self, patches: Patches) -> Tensor:
+        """Which patches of each group of tokens have samples [B, G, N]."""
+        present_BCN = patches.present_BCN
+        return present_BCN.any(dim=1, keepdim=True) if self.tokenizer.joint else present_BCN
 
-        `keep_BGK` are indices along N; `attend_BGK` is False for kept tokens that are only padding;
-        `weight_BM2` are factors on the two branches of each of the M blocks.
-        """
-        D = self.dim
-        x_BGKD = tokens.patches.gather(2, keep_BGK[..., None].expand(-1, -1, -1, D))
-        if tokens.separators is not None:
-            B, G = keep_BGK.shape[:2]
-            before_BG1D, after_BG1D = (
-                tokens.separators.to(x_BGKD.dtype)[:, None, :, None].expand(2, B, G, 1, D).unbind()
-            )
-            x_BGKD = torch.cat([before_BG1D, x_BGKD, after_BG1D], dim=2)
-            if attend_BGK is not None:
-                # A lead with nothing to show is as good as absent: so are its separators.
-                edge_BG1 = attend_BGK.any(dim=2, keepdim=True)
-                attend_BGK = torch.cat([edge_BG1, attend_BGK, edge_BG1], dim=2)
-        attend_BL = None
-        if attend_BGK is not None:
-            attend_BL = attend_BGK.flatten(1)
-            # A row with nothing to attend to would be NaN: it looks at its padding instead.
-            attend_BL = attend_BL | ~attend_BL.any(dim=1, keepdim=True)
-        encoded_BLD = self.blocks(x_BGKD.flatten(1, 2), attend_BL, weight_BM2, normed=normed)
-        return Encoding(encoded_BLD, attend_BL)
+    def grouped(self, tokens: Tensor, groups: int) -> Tensor:
+        """Tokens as a layer leaves them → [B, G, N, W], those of patches alone."""
+        return tokens.view(len(tokens), groups, -1, self.width)
 
-    def without_separators(self, tokens_BLD: Tensor, groups: int) -> Tensor:
-        """[B, L, D] → [B, G, K, D], the tokens of patches alone."""
-        tokens_BGKD = tokens_BLD.view(len(tokens_BLD), groups, -1, self.dim)
-        return tokens_BGKD[:, :, 1:-1] if self.config.patch.separators else tokens_BGKD
+    def pool(self, tokens: Tensor, there_BGN: Tensor) -> Tensor:
+        """Tokens as a layer leaves them → embeddings [B, D], of patches that are there."""
+        tokens_BGNW = self.grouped(self.normed(tokens), there_BGN.shape[1])
+        return pooled(tokens_BGNW.flatten(1, 2), there_BGN.flatten(1), self.config.pool)
+
+
+def pooled(tokens_BLW: Tensor, there_BL: Tensor, how: str) -> Tensor:
+    """The mean of the tokens that are there [B, W]; or maximum, mean and last [B, 3 W]. Of none, 0."""
+    weight_BL1 = there_BL.to(tokens_BLW.dtype)[..., None]
+    mean_BW = (tokens_BLW * weight_BL1).sum(dim=1) / weight_BL1.sum(dim=1).clamp_min(1)
+    if how == "mean":
+        return mean_BW
+    least = torch.finfo(tokens_BLW.dtype).min
+    some_B1 = there_BL.any(dim=1, keepdim=True)
+    most_BW = tokens_BLW.masked_fill(~there_BL[..., None], least).amax(dim=1)
+    places_L = torch.arange(there_BL.shape[1], device=there_BL.device)
+    last_B = (there_BL * places_L).amax(dim=1)
+    last_BW = tokens_BLW[torch.arange(len(tokens_BLW), device=last_B.device), last_B]
+    return torch.cat([most_BW * some_B1, mean_BW, last_BW * some_B1], dim=1)

@@ -24,8 +24,8 @@ from ..files import folder_aside
 from ..signals import Preprocessing, Recording, preprocess, quantize
 from ..signals.types import MISSING, Signal
 from ..signals.windows import Windows
-from .encoder import EncoderConfig, ViTEncoder
-from .tokenizer import PatchConfig
+from .encoder import Encoder
+from .make_encoder import make_encoder, stored_config
 
 FORMAT = 1
 """Version of the folder's layout."""
@@ -37,7 +37,7 @@ class PretrainedModel(nn.Module):
 
     def __init__(
         self,
-        encoder: ViTEncoder,
+        encoder: Encoder,
         preprocessing: Preprocessing,
         window_s: float,
         facts: dict[str, Any],
@@ -120,7 +120,7 @@ def cut_windows(signal: Signal, length: int) -> Windows:
 
 def save_model(
     folder: Path,
-    encoder: ViTEncoder,
+    encoder: Encoder,
     preprocessing: Preprocessing,
     window_s: float,
     facts: dict[str, Any],
@@ -185,11 +185,7 @@ def load_model(source: str | Path) -> PretrainedModel:
             f"{folder}/config.json has layout {config.get('format')!r}, this biofm reads {FORMAT}: "
             "install the version that wrote it"
         )
-    fields = dict(config["encoder"])
-    fields["patch"] = PatchConfig(
-        **{**fields["patch"], "channels": tuple(fields["patch"]["channels"])}
-    )
-    encoder = ViTEncoder(EncoderConfig(**fields))
+    encoder = make_encoder(stored_config(config["encoder"]))
     try:
         weights = load_file(folder / "model.safetensors")
     except (OSError, SafetensorError) as error:

@@ -96,33 +96,15 @@ class Tokens(NamedTuple):
     separators: Tensor | None
 
 
-class PatchTokenizer(nn.Module):
-    """Linear embedding of patches, and the codes of their time and channel.
+class Patcher(nn.Module):
+    """Windows → scaled patches: what every tokenizer begins with. It has no weights of its own.
 
     Raises `ValueError` for windows of another modality, rate or channel than the config's.
     """
 
-    def __init__(self, config: PatchConfig, dim: int) -> None:
+    def __init__(self, config: PatchConfig) -> None:
         super().__init__()
         self.config = config
-        channels, size = len(config.channels), config.samples
-        if config.span == "lead":
-            self.norm_in = nn.LayerNorm(size)
-            self.embed = nn.Linear(size, dim)
-            self.norm_out = nn.LayerNorm(dim)
-            self.channel_embedding = nn.Parameter(torch.randn(channels, dim) * 0.02)
-        else:
-            # No norms around the embedding: the size of the leads, and their relation, is the heart's axis
-            # and mass. A part of the weight belongs to each channel, and stands in for one that is absent.
-            self.embed = nn.Linear(channels * size, dim)
-            self.hidden_embedding = nn.Parameter(torch.randn(channels, dim) * 0.02)
-        if config.separators:
-            self.separator = nn.Parameter(torch.randn(dim) * 0.02)
-        if config.positions is not None:
-            # Separators have a place of their own, before and after the patches.
-            places = config.positions + 2 * config.separators
-            self.position_embedding = nn.Parameter(torch.randn(places, dim) * 0.02)
-        self.apply(initialise)
 
     @property
     def joint(self) -> bool:
@@ -155,6 +137,50 @@ class PatchTokenizer(nn.Module):
         valid_BCNP = ~missing_BCT[..., : N * P].reshape(B, C, N, P)
         present_BCN = valid_BCNP.float().mean(dim=-1) >= 0.5
         return Patches(x_BCT[..., : N * P].reshape(B, C, N, P), valid_BCNP, present_BCN, complete)
+
+    def times_s(self, patches: int, device: torch.device) -> Tensor:
+        """Centre of each patch in the window, in seconds, [N]."""
+        step_s = self.config.samples / self.config.rate_hz
+        return (torch.arange(patches, device=device) + 0.5) * step_s
+
+    def check(self, windows: Windows) -> None:
+        """Refuse windows that this tokenizer was not made for."""
+        c = self.config
+        if windows.modality != c.modality or windows.rate_hz != c.rate_hz:
+            raise ValueError(
+                f"this model reads {c.modality} at {c.rate_hz:g} Hz, not {windows.modality} at "
+                f"{windows.rate_hz:g} Hz: set model.patch.rate_hz, or build shards at {c.rate_hz:g} Hz"
+            )
+        unknown = [name for name in windows.channels if name not in c.channels]
+        if unknown:
+            raise ValueError(
+                f"this model has no weights for the channels {unknown}; it knows {list(c.channels)}"
+            )
+
+
+class PatchTokenizer(Patcher):
+    """Linear embedding of patches, and the codes of their time and channel."""
+
+    def __init__(self, config: PatchConfig, dim: int) -> None:
+        super().__init__(config)
+        channels, size = len(config.channels), config.samples
+        if config.span == "lead":
+            self.norm_in = nn.LayerNorm(size)
+            self.embed = nn.Linear(size, dim)
+            self.norm_out = nn.LayerNorm(dim)
+            self.channel_embedding = nn.Parameter(torch.randn(channels, dim) * 0.02)
+        else:
+            # No norms around the embedding: the size of the leads, and their relation, is the heart's axis
+            # and mass. A part of the weight belongs to each channel, and stands in for one that is absent.
+            self.embed = nn.Linear(channels * size, dim)
+            self.hidden_embedding = nn.Parameter(torch.randn(channels, dim) * 0.02)
+        if config.separators:
+            self.separator = nn.Parameter(torch.randn(dim) * 0.02)
+        if config.positions is not None:
+            # Separators have a place of their own, before and after the patches.
+            places = config.positions + 2 * config.separators
+            self.position_embedding = nn.Parameter(torch.randn(places, dim) * 0.02)
+        self.apply(initialise)
 
     def forward(
         self, windows: Windows, patches: Patches, visible_BCN: Tensor | None = None
@@ -215,25 +241,6 @@ class PatchTokenizer(nn.Module):
         hidden_BNM[..., rows] = (~visible_BCN).to(x_BCNP.dtype).transpose(1, 2)
         embedded_BND: Tensor = self.embed(x_BMNP.transpose(1, 2).flatten(2))
         return embedded_BND + hidden_BNM @ self.hidden_embedding
-
-    def times_s(self, patches: int, device: torch.device) -> Tensor:
-        """Centre of each patch in the window, in seconds, [N]."""
-        step_s = self.config.samples / self.config.rate_hz
-        return (torch.arange(patches, device=device) + 0.5) * step_s
-
-    def check(self, windows: Windows) -> None:
-        """Refuse windows that this tokenizer was not made for."""
-        c = self.config
-        if windows.modality != c.modality or windows.rate_hz != c.rate_hz:
-            raise ValueError(
-                f"this model reads {c.modality} at {c.rate_hz:g} Hz, not {windows.modality} at "
-                f"{windows.rate_hz:g} Hz: set model.patch.rate_hz, or build shards at {c.rate_hz:g} Hz"
-            )
-        unknown = [name for name in windows.channels if name not in c.channels]
-        if unknown:
-            raise ValueError(
-                f"this model has no weights for the channels {unknown}; it knows {list(c.channels)}"
-            )
 
 
 def moments(

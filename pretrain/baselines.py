@@ -20,9 +20,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..models.masks import Mask
 from ..models.tokenizer import Patches, moments
 from ..signals.windows import Batch
-from .objectives.mae import MAE, Mask
+from .objectives.mae import MAE
 
 RIDGE = 1e-3
 """Added to the leads' variances (1 in standardised units): 12 leads have rank 8, so some must be."""

@@ -27,6 +27,8 @@ def model_card(
         else f"above {how.highpass_hz or 0:g} Hz"
     )
     warning = "".join(f"> **{notice}**\n\n" for notice in origin.notices)
+    parameters = sum(p.numel() for p in encoder.parameters())
+    size = f"{encoder.config.backbone} {encoder.config.size}, {parameters / 1e6:.2f} M parameters"
     loss = facts.get("validation_loss")
     metrics = "" if loss is None else f"| validation loss on {objective.loss_of} | {loss:.4f} |\n"
     metrics += "".join(
@@ -38,7 +40,7 @@ tags: [biosignals, {patch.modality}, self-supervised]
 ---
 # {config.run.out.name}
 
-{warning}A {patch.modality.upper()} encoder ({sum(p.numel() for p in encoder.parameters()) / 1e6:.2f} M parameters, \
+{warning}A {patch.modality.upper()} encoder ({size}, \
 embeddings of {encoder.dim}) pretrained by {objective.method}. For research; not a medical device.
 
 ```python

@@ -69,6 +69,7 @@ def fit(training: Training, progress: Progress, resume_from: Path | None) -> Pro
         mininterval=0.1 if sys.stderr.isatty() else 30.0,
     )
     losses: list[Tensor] = []
+    after_step = getattr(t.objective, "after_step", None)
     t.meter.restart()
     try:
         while progress.epoch < optim.epochs:
@@ -77,6 +78,8 @@ def fit(training: Training, progress: Progress, resume_from: Path | None) -> Pro
                 loss, norm, leave = step(t, model, optimizer, micro_batches, lr, stop)
                 losses.append(loss)
                 progress.step += 1
+                if after_step is not None:
+                    after_step(progress.step / all_steps)
                 progress.step_in_epoch += 1
                 t.meter.windows += optim.global_batch
                 bar.update()

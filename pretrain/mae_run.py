@@ -12,6 +12,7 @@ from ..models.tokenizer import PatchConfig
 from ..shards.reader import DataConfig
 from .configuration import OptimConfig, RunConfig
 from .mae_shown import reconstructions, trivial
+from .objectives.backbones import check_backbone
 from .objectives.mae import MAE, MAEConfig
 from .run import Shown, run
 from .twin import TWIN
@@ -33,6 +34,9 @@ class Config:
     """Folder, seed, precision, checkpoints."""
     resume: Literal["auto", "never"] = "auto"
     """`auto`: go on from the run folder's last checkpoint; `never`: refuse a folder that has one."""
+
+    def __post_init__(self) -> None:
+        check_backbone("mae", self.model)
 
 
 def main() -> None:

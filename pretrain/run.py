@@ -10,7 +10,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from accelerate import Accelerator
 
-from ..models.encoder import ViTEncoder
+from ..models.encoder import Encoder
+from ..models.make_encoder import make_encoder
 from ..models.pretrained import save_model
 from ..shards.contents import contents
 from ..shards.index import stream_name
@@ -44,18 +45,23 @@ class Shown(Generic[T]):
 
 def run(
     config: PretrainConfig,
-    make_objective: Callable[[ViTEncoder, str], T],
+    make_objective: Callable[[Encoder, str], T],
     shown: Shown[T] | None = None,
+    *,
+    idle: bool = False,
 ) -> Path:
-    """Train, or go on training; returns the folder of the best model."""
+    """Train, or go on training; returns the folder of the best model.
+
+    `idle` says that a step may leave parameters out, such as those that stand in for missing channels.
+    """
     resume_from = resume_point(config)
-    accelerator = make_accelerator(config.run)
+    accelerator = make_accelerator(config.run, unused=idle)
     if accelerator.is_main_process:
         ensure_twin(config.data.shards)
     accelerator.wait_for_everyone()
     torch.manual_seed(config.run.seed)
     stream = stream_name(config.model.patch.modality, config.model.patch.rate_hz)
-    objective = make_objective(ViTEncoder(config.model), stream).to(accelerator.device)
+    objective = make_objective(make_encoder(config.model), stream).to(accelerator.device)
     readers = [
         WindowReader(config.data, split, seed=config.run.seed, views=objective.views)
         for split in ("train", "validation")
@@ -133,10 +139,8 @@ def tokens_per_window(objective: Objective, train: WindowReader, accelerator: Ac
     """Tokens of a window before any is masked."""
     batch = next(iter(train.evaluation_batches(micro_batch=1, rank=0, ranks=1)))
     windows = batch.to(accelerator.device).streams[objective.stream]
-    tokenizer = objective.encoder.tokenizer
-    with torch.no_grad():
-        tokens = tokenizer(windows, tokenizer.patches(windows)).patches
-    return float(tokens[0, ..., 0].numel())
+    encoder = objective.encoder
+    return float(encoder.there(encoder.tokenizer.patches(windows)).numel())
 
 
 def check_rate(config: PretrainConfig, train: WindowReader) -> None:

@@ -13,9 +13,10 @@ import wfdb
 
 from biofm import load_model, read_recording
 from biofm.cli import main
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.pretrained import save_model
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.signals import LEADS_12, Preprocessing, Recording, Signal
 
 

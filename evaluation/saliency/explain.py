@@ -13,9 +13,9 @@ from torch import Tensor
 from ...embedding import read_recording
 from ...files import write_aside
 from ...models.backbones import EncoderBackbone
-from ...models.encoder import ViTEncoder
 from ...models.pretrained import PretrainedModel, load_model
 from ...models.task_model import TaskModel, is_task_model, load_task_model
+from ...models.vit import ViTEncoder
 from ...models.zoo.base import Classifier
 from ...signals import Recording
 from ...signals.windows import Windows
@@ -67,7 +67,10 @@ def explained_answer(
     head = model.heads[number]
     backbone = model.backbone
     inside = backbone.encoder if isinstance(backbone, EncoderBackbone) else backbone.body
-    assert isinstance(inside, ViTEncoder | Classifier)
+    if not isinstance(inside, ViTEncoder | Classifier):
+        raise ValueError(
+            f"{type(inside).__name__}: class activation is drawn of vit encoders and of the zoo's models alone"
+        )
     importance = np.zeros(tuple(windows.samples.shape[1:]), np.float32)
     for start_s in model.inputs.starts_s():
         part = model.cropped({"ecg": windows}, start_s)["ecg"]
@@ -107,8 +110,13 @@ def explained_encoder(
     patch = model.encoder.config.patch
     if patch.modality != "ecg":
         raise ValueError(f"this encoder reads {patch.modality}, and the picture is ECG paper")
+    encoder = model.eval().encoder
+    if not isinstance(encoder, ViTEncoder):
+        raise ValueError(
+            f"{name} is an encoder of the kind {encoder.config.backbone}, and attention is drawn of a vit alone"
+        )
     windows = one_window(model.windows(recording), window)
-    importance = encoder_importance(model.eval().encoder, windows)[0].cpu().numpy()
+    importance = encoder_importance(encoder, windows)[0].cpu().numpy()
     how = "attention rollout over time × each lead's share by occlusion"
     if not model.encoder.tokenizer.joint:
         how = "attention rollout over leads and time"

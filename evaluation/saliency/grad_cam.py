@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...models.encoder import ViTEncoder
+from ...models.vit import ViTEncoder
 from ...models.zoo.base import Classifier
 from ...signals.windows import Windows
 from .rollout import spread_patches
@@ -118,7 +118,7 @@ def _of_tokens(
     B, G, N = there_BCN.shape
 
     def patches(x_BLD: Tensor) -> Tensor:
-        kept_BGND = encoder.without_separators(x_BLD, G)
+        kept_BGND = encoder.grouped(x_BLD, G)
         return (kept_BGND * there_BCN[..., None]).flatten(1, 2).transpose(1, 2)
 
     cam_BGN = weighted(patches(map_BLD), patches(towards_BLD)).view(B, G, N)

@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...models.encoder import ViTEncoder
 from ...models.layers import Attention
+from ...models.vit import ViTEncoder
 from ...signals.types import MISSING
 from ...signals.windows import Windows
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from ...configuration import config_file, read_config
 from ...files import sha256
-from ..encoder import ViTEncoder
 from ..pretrained import save_model
+from ..vit import ViTEncoder
 from .checkpoint import read_tensors
 from .mapping import Fit, ForeignEncoder, fitted
 

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ...signals import Preprocessing
-from ..encoder import SIZES, EncoderConfig, ViTEncoder
+from ..encoder import SIZES, EncoderConfig
+from ..vit import ViTEncoder
 
 ROW = re.compile(r"(.+)\[(\d+)\]")
 SHOWN = 6
@@ -48,9 +49,9 @@ class ForeignEncoder:
     """Regular expressions of tensors that are no part of the encoder."""
 
     def __post_init__(self) -> None:
-        unknown = [size for size in self.sizes if size not in SIZES]
-        if unknown or not self.sizes:
-            raise ValueError(f"sizes: known are {', '.join(SIZES)}, not {list(self.sizes)}")
+        sizes = SIZES["vit"]
+        if not self.sizes or any(size not in sizes for size in self.sizes):
+            raise ValueError(f"sizes: known are {', '.join(sizes)}, not {list(self.sizes)}")
         for pattern in (*self.tensors, *self.unused):
             try:
                 re.compile(pattern)

@@ -25,9 +25,9 @@ STEP_MIN, STEP_MAX = 0.001, 0.1
 
 
 class S4D(nn.Module):
-    """H independent state spaces, in both directions of time."""
+    """H independent state spaces, in both directions of time, or where `causal` over the past alone."""
 
-    def __init__(self, width: int, state: int) -> None:
+    def __init__(self, width: int, state: int, *, causal: bool = False) -> None:
         super().__init__()
         if state < 2 or state % 2:
             raise ValueError(f"the state is made of conjugate pairs: it must be even, not {state}")
@@ -37,11 +37,13 @@ class S4D(nn.Module):
         # S4D-Lin: A = −1/2 + iπn, a damped Fourier basis.
         self.log_decay = nn.Parameter(torch.full((width, half), math.log(0.5)))
         self.frequency = nn.Parameter(math.pi * torch.arange(half).float().repeat(width, 1))
-        self.output = nn.Parameter(torch.randn(2, width, half, 2) * math.sqrt(0.5))
+        directions = 1 if causal else 2
+        self.output = nn.Parameter(torch.randn(directions, width, half, 2) * math.sqrt(0.5))
         self.skip = nn.Parameter(torch.randn(width))
 
     def responses(self, samples: int) -> Tensor:
-        """Impulse responses [2, H, T]: to the past and present, and to the future (lag −1 first)."""
+        """Impulse responses [2, H, T]: to the past and present, and to the future (lag −1 first); where causal,
+        the first alone [1, H, T]."""
         a_HS = torch.complex(-self.log_decay.exp(), self.frequency)
         a_step_HS = a_HS * self.log_step.exp()[:, None]
         c_2HS = torch.view_as_complex(self.output) * torch.expm1(a_step_HS) / a_HS
@@ -55,10 +57,10 @@ class S4D(nn.Module):
         with torch.autocast(x_BHT.device.type, enabled=False):
             x_BHT = x_BHT.float()
             T = x_BHT.shape[2]
-            past_HT, future_HT = self.responses(T)
+            past_HT, *future = self.responses(T)
             # On a circle of 2T, lag −1 − j lies at 2T − 1 − j.
-            circle = torch.cat([past_HT, future_HT.flip(-1)], dim=-1)
-            spectrum = torch.fft.rfft(x_BHT, n=2 * T) * torch.fft.rfft(circle)
+            circle = torch.cat([past_HT, *(response_HT.flip(-1) for response_HT in future)], dim=-1)
+            spectrum = torch.fft.rfft(x_BHT, n=2 * T) * torch.fft.rfft(circle, n=2 * T)
             y_BHT: Tensor = torch.fft.irfft(spectrum, n=2 * T)[..., :T]
             return y_BHT + x_BHT * self.skip[:, None]
 
@@ -66,9 +68,9 @@ class S4D(nn.Module):
 class S4Block(nn.Module):
     """State space, GELU, gated mixing of the features; residual; layer norm."""
 
-    def __init__(self, width: int, state: int, dropout: float) -> None:
+    def __init__(self, width: int, state: int, dropout: float, *, causal: bool = False) -> None:
         super().__init__()
-        self.space = S4D(width, state)
+        self.space = S4D(width, state, causal=causal)
         self.mix = nn.Sequential(
             nn.GELU(),
             nn.Dropout1d(dropout),

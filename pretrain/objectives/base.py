@@ -4,6 +4,7 @@
   synchronise.
 - `count(batch)`, the number of targets that `forward` will return, found without the model, so that a step's
   total is known before its first backward pass.
+- `after_step(done)`, where something follows each optimizer step (a target that moves slowly).
 - `parameter_groups()`, where parameters learn at different rates: (their names, factor on the rate).
 """
 
@@ -15,7 +16,7 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from ...models.encoder import ViTEncoder
+from ...models.encoder import Encoder
 from ...signals.windows import Batch
 
 
@@ -33,14 +34,14 @@ class Outcome(NamedTuple):
 class Objective(nn.Module):
     """An encoder, and what it is trained by; `stream` names the windows it reads."""
 
-    views: ClassVar[int] = 1
-    """Adjacent windows in a row of a batch."""
+    views: int = 1
+    """Adjacent windows that stand end to end in a row of a batch."""
     method: ClassVar[str]
     """What cards call it: `masked autoencoding`."""
     loss_of: ClassVar[str]
     """What cards call its validation loss."""
 
-    def __init__(self, encoder: ViTEncoder, stream: str) -> None:
+    def __init__(self, encoder: Encoder, stream: str) -> None:
         super().__init__()
         self.encoder = encoder
         self.stream = stream
@@ -49,10 +50,13 @@ class Objective(nn.Module):
     def forward(self, batch: Batch) -> Outcome:
         """The loss of a batch."""
 
+    def after_step(self, done: float) -> None:
+        """What follows an optimizer step; `done` is the share of the run's steps that are behind it, in (0, 1]."""
+
     @abstractmethod
     def count(self, batch: Batch) -> Tensor:
         """The number of targets of a batch."""
 
     def blocks(self) -> Sequence[nn.Module]:
         """What `run.compile` compiles."""
-        return [self.encoder.blocks]
+        return self.encoder.layers

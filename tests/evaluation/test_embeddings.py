@@ -23,9 +23,10 @@ from biofm.evaluation import embeddings as module
 from biofm.evaluation import kept
 from biofm.evaluation.embeddings import Embeddings, embeddings, model_digest
 from biofm.files import sha256, write_aside
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.pretrained import PretrainedModel, load_model, save_model
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.shards import writing
 from biofm.shards.build import build
 from biofm.shards.configuration import Folds, Fractions, shipped
@@ -314,6 +315,7 @@ def test_layers_are_those_of_encoders_that_end_there(
     for place, depth in enumerate((1, 2, 3)):
         shorter = made(**patch)
         shorter.encoder.load_state_dict(model.encoder.state_dict())
+        assert isinstance(shorter.encoder, ViTEncoder)
         shorter.encoder.blocks.blocks = shorter.encoder.blocks.blocks[:depth]
         alone = embed(shorter, reader, tmp_path)
         part = found[:, place * width : (place + 1) * width]

@@ -14,9 +14,10 @@ from biofm.datasets.simulate import simulate
 from biofm.evaluation import tokens as module
 from biofm.evaluation.embeddings import embeddings
 from biofm.evaluation.tokens import FrozenTokens, tokens
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.pretrained import PretrainedModel
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.shards.build import build
 from biofm.shards.configuration import Folds, shipped
 from biofm.shards.reader import DataConfig, WindowReader
@@ -97,6 +98,7 @@ def test_the_second_time_they_are_read_and_choosing_copies_nothing(
 
 def test_tokens_that_half_precision_cannot_hold_are_refused(shards: Path, tmp_path: Path) -> None:
     model = made()
+    assert isinstance(model.encoder, ViTEncoder)
     with torch.no_grad():
         model.encoder.blocks.norm.weight.mul_(1e6)
     with pytest.raises(ValueError, match="not finite in half precision"):

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from biofm.datasets.simulate import simulate
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.pretrained import save_model
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.shards import writing
 from biofm.shards.build import build
 from biofm.shards.configuration import Folds, shipped

@@ -15,9 +15,10 @@ from biofm.finetune.beginning import begun_from, make_backbone, make_model
 from biofm.finetune.configuration import FinetuneConfig
 from biofm.finetune.rounds import rounds_together
 from biofm.models.backbones import EncoderBackbone, ZooBackbone
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.pretrained import load_model, save_model
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.signals import LEADS_12, Preprocessing
 
 TASKS = ("ptbxl_superdiagnostic", "ptbxl_rhythm")

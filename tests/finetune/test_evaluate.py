@@ -20,9 +20,10 @@ from biofm.evaluation.scores import save_scores
 from biofm.evaluation.tasks import load_task
 from biofm.finetune import as_trained, cells, frozen, rows
 from biofm.finetune.encoders import Encoders
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.pretrained import save_model
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.pretrain.configuration import RunConfig
 from biofm.pretrain.distributed import make_accelerator
 from biofm.shards.build import build

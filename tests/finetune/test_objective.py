@@ -19,9 +19,10 @@ from biofm.evaluation.targets import Targets
 from biofm.evaluation.tasks import Task
 from biofm.finetune.objective import Learned, Supervised, head_for, loss_of
 from biofm.models.backbones import Backbone, EncoderBackbone, ZooBackbone
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.task_model import HeadConfig, InputConfig, TaskModel
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.pretrain.configuration import OptimConfig
 from biofm.pretrain.distributed import StopSignal
 from biofm.pretrain.loop import make_optimizer, step

@@ -13,9 +13,10 @@ from biofm.cli import main
 from biofm.datasets.simulate import simulate
 from biofm.finetune import frozen
 from biofm.finetune.probe import probe
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.pretrained import save_model
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.shards.build import build
 from biofm.shards.configuration import Folds, shipped
 from biofm.signals import Preprocessing

@@ -6,11 +6,12 @@ import json
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from biofm.models.backbones import Backbone, EncoderBackbone, ZooBackbone, make_backbone
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.models.zoo.registry import MODELS
 from biofm.signals import MISSING
 from biofm.signals.windows import Windows
@@ -62,8 +63,8 @@ def check(backbone: Backbone) -> None:
 
 def test_the_stages_of_an_encoder_are_its_tokenizer_and_its_blocks() -> None:
     backbone = vit()
-    blocks: list[nn.Module] = list(backbone.encoder.blocks.blocks)
-    assert list(backbone.stages()) == [backbone.encoder.tokenizer, *blocks]
+    encoder = backbone.encoder
+    assert list(backbone.stages()) == [encoder.tokenizer, *encoder.layers]
 
 
 def weights_of(backbone: EncoderBackbone, draws_BM2: Tensor) -> Tensor | None:
@@ -97,20 +98,21 @@ def test_skipped_branches_leave_a_row_as_it_was_and_others_alone() -> None:
     backbone = vit(0.9).train()
     with torch.no_grad():
         # The first is never skipped: it adds nothing.
-        for name, weight in backbone.encoder.blocks.blocks[0].named_parameters():
+        for name, weight in backbone.encoder.layers[0].named_parameters():
             if name.startswith(("attention.out", "mlp.2")):
                 weight.zero_()
         draws_BM2 = torch.full((3, DEPTH, 2), 0.95)
         draws_BM2[1] = 0.0
         one, none = backbone(ecg(), draws_BM2), backbone(ecg(), torch.full((3, DEPTH, 2), 0.95))
         encoder = backbone.encoder
+        assert isinstance(encoder, ViTEncoder)
         windows = ecg()["ecg-100hz"]
         patches = encoder.tokenizer.patches(windows)
         tokens_BND = encoder.tokenizer(windows, patches).patches[:, 0]
         there_BN = patches.present_BCN.any(dim=1)
     torch.testing.assert_close(one[[0, 2]], none[[0, 2]])
     assert not torch.allclose(one[1], none[1], atol=1e-2)
-    mean_D = encoder.blocks.norm(tokens_BND[1])[there_BN[1]].mean(dim=0)
+    mean_D = encoder.normed(tokens_BND[1])[there_BN[1]].mean(dim=0)
     torch.testing.assert_close(one[1], backbone.norm(mean_D), rtol=1e-4, atol=1e-5)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.tokenizer import PatchConfig, moments
+from biofm.models.vit import ViTEncoder
 from biofm.signals import LEADS_12, MISSING
 from biofm.signals.windows import Windows
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from biofm.models.backbones import Backbone, EncoderBackbone, ZooBackbone
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.pretrained import load_model, save_model
 from biofm.models.task_model import (
     HeadConfig,
@@ -26,6 +26,7 @@ from biofm.models.task_model import (
     save_task_model,
 )
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.signals import Preprocessing
 from biofm.signals.windows import Windows, crop
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.pretrain.baselines import baselines
 from biofm.pretrain.objectives.mae import MAE, MAEConfig
 from biofm.signals import LEADS_12

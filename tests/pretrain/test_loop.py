@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from biofm.models.decoder import DecoderConfig
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.pretrain.configuration import OptimConfig
 from biofm.pretrain.loop import learning_rate, make_optimizer
 from biofm.pretrain.objectives.mae import MAE, MAEConfig

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -23,9 +23,10 @@ from torch import Tensor
 import biofm
 from biofm.evaluation.targets import targets
 from biofm.models.decoder import DecoderConfig
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import Encoder, EncoderConfig
 from biofm.models.pretrained import load_model
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.pretrain import watch as watching
 from biofm.pretrain.checkpoint import Progress, checkpoints
 from biofm.pretrain.configuration import OptimConfig, RunConfig
@@ -74,10 +75,10 @@ class Flat(Objective):
 class Pairs(Flat):
     """Reads two windows side by side."""
 
-    views: ClassVar[int] = 2
+    views = 2
 
 
-def mae(encoder: ViTEncoder, stream: str) -> MAE:
+def mae(encoder: Encoder, stream: str) -> MAE:
     return MAE(encoder, MAEConfig(decoder=DecoderConfig(dim=32, depth=1, heads=2)), stream)
 
 
@@ -288,7 +289,7 @@ def test_stopped_and_resumed_no_look_is_repeated_or_lost(
     assert looks(config.run.out) == looks(sound)
 
 
-def stopping(config: Config, step: int, encoder: ViTEncoder, stream: str) -> MAE:
+def stopping(config: Config, step: int, encoder: Encoder, stream: str) -> MAE:
     """A masked autoencoder in whose run a stop signal comes, so that it ends after so many steps in all."""
     objective, found = mae(encoder, stream), checkpoints(config.run.out)
     # The loop counts targets once a step, and leaves in the step after the signal.

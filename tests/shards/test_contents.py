@@ -12,9 +12,10 @@ import polars as pl
 import pytest
 
 from biofm.datasets.simulate import simulate
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.pretrained import TRAINING, save_model, training_contents
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.shards import contents as module
 from biofm.shards.build import build
 from biofm.shards.configuration import shipped

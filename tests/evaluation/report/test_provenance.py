@@ -22,9 +22,10 @@ from biofm.evaluation.report.provenance import commit, provenance, shard_digest,
 from biofm.evaluation.report.section import Section
 from biofm.evaluation.splits import task_reader
 from biofm.evaluation.tasks import Task, load_task
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.pretrained import PretrainedModel
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.shards.build import build
 from biofm.shards.configuration import Folds, shipped
 from biofm.shards.reader import WindowReader

@@ -20,10 +20,11 @@ from biofm.evaluation.saliency.explain import (
 )
 from biofm.evaluation.saliency.picture import draw_importance
 from biofm.models.backbones import EncoderBackbone, ZooBackbone
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.pretrained import PretrainedModel, save_model
 from biofm.models.task_model import HeadConfig, InputConfig, TaskModel
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.signals import LEADS_12, MISSING, Preprocessing, Recording, Signal
 from biofm.signals.windows import Windows
 from biofm.verbs import call

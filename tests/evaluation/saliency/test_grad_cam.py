@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from biofm.evaluation.saliency.grad_cam import averaged_layer, class_importance, weighted
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.models.zoo.base import Classifier
 from biofm.models.zoo.registry import MODELS, create_model
 from biofm.signals import LEADS_12

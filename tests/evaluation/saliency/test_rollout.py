@@ -19,9 +19,10 @@ from biofm.evaluation.saliency.rollout import (
     rolled_out,
     spread_patches,
 )
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.layers import Attention
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.signals import LEADS_12, MISSING
 from biofm.signals.windows import Windows
 

@@ -24,10 +24,11 @@ from torch.nn import functional as F
 from biofm import load_model
 from biofm.configuration import CONFIGS, read_config
 from biofm.evaluation.embeddings import pooled_layers
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.foreign.adopt import adopt, load_foreign
 from biofm.models.foreign.checkpoint import read_tensors
 from biofm.models.foreign.mapping import fitted
+from biofm.models.vit import ViTEncoder
 from biofm.shards.configuration import BuildConfig
 from biofm.signals import LEADS_12, Recording, Signal
 from biofm.signals.windows import Windows

@@ -11,11 +11,13 @@ from torch import Tensor
 
 from biofm.configuration import ConfigParser
 from biofm.models.decoder import DecoderConfig
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.layers import time_code
+from biofm.models.masks import keep_some
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.pretrain.mae_run import Config
-from biofm.pretrain.objectives.mae import MAE, MAEConfig, keep_some
+from biofm.pretrain.objectives.mae import MAE, MAEConfig
 from biofm.signals import LEADS_12, MISSING
 from biofm.signals.windows import Batch, Windows
 
@@ -65,10 +67,12 @@ def test_parameters_are_st_mems(size: Literal["small", "base"], parameters: int)
 def decode_lead_by_lead(objective: MAE, batch: Batch) -> Tensor:
     """The decoder as the paper draws it: one lead after the other."""
     windows = batch.streams[STREAM]
-    patches = objective.encoder.tokenizer.patches(windows)
-    tokens = objective.encoder.tokenizer(windows, patches)
+    encoder = objective.encoder
+    assert isinstance(encoder, ViTEncoder)
+    patches = encoder.tokenizer.patches(windows)
+    tokens = encoder.tokenizer(windows, patches)
     mask = objective.draw_mask(batch, patches)
-    encoded = objective.encoder.encode(tokens, mask.keep).tokens.view(len(batch), 12, -1, 192)
+    encoded = encoder.encode(tokens, mask.keep).view(len(batch), 12, -1, 192)
     decoder, times = objective.decoder, objective.encoder.tokenizer.times_s(30, torch.device("cpu"))
     leads = []
     for lead in range(12):
@@ -138,11 +142,9 @@ def test_hidden_samples_never_reach_the_encoder(make: Callable[[], MAE]) -> None
     windows = batch.streams[STREAM]
     patches = objective.encoder.tokenizer.patches(windows)
     mask = objective.draw_mask(batch, patches)
-    tokens = objective.encoder.tokenizer(windows, patches, mask.visible)
-    before = objective.encoder.encode(tokens, mask.keep).tokens
+    before = objective.encoder.hide(windows, patches, mask).tokens
     patches.values_BCNP[mask.hidden] = 1e3
-    tokens = objective.encoder.tokenizer(windows, patches, mask.visible)
-    torch.testing.assert_close(before, objective.encoder.encode(tokens, mask.keep).tokens)
+    torch.testing.assert_close(before, objective.encoder.hide(windows, patches, mask).tokens)
 
 
 @pytest.mark.parametrize("make", [st_mem, joint])

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from biofm.models.encoder import EncoderConfig, ViTEncoder
+from biofm.models.encoder import EncoderConfig
 from biofm.models.stacked import StackedInput
 from biofm.models.tokenizer import PatchConfig
+from biofm.models.vit import ViTEncoder
 from biofm.signals import LEADS_12, MISSING
 from biofm.signals.augmentations import OPERATIONS, ST_MEM, AugmentConfig, augment
 from biofm.signals.augmentations.augment import choose
