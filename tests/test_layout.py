@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -134,8 +135,8 @@ def shipped(folder: str) -> list[str]:
 
 @pytest.mark.parametrize("name", shipped("pretrain"))
 def test_shipped_pretraining_configs_are_valid(name: str) -> None:
-    from biofm.pretrain.mae_run import Config
-
+    objective = Path(name).name.replace("st_mem", "mae").partition("_")[0]
+    Config = importlib.import_module(f"biofm.pretrain.{objective}_run").Config
     parser = ConfigParser()
     parser.add_config(Config)
     assert isinstance(parser.config(Config, parser.values(["--config", name])), Config)
