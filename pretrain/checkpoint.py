@@ -17,6 +17,7 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from ..files import sync
+from .strategy import check_state, note_state, read_state
 
 
 @dataclasses.dataclass
@@ -61,6 +62,7 @@ def save(
     accelerator.save_state(str(aside / "state"))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        note_state(accelerator, aside / "state")
         write_model(aside / "model")
         (aside / "progress.json").write_text(json.dumps(dataclasses.asdict(progress)) + "\n")
         for path in aside.rglob("*"):
@@ -84,9 +86,13 @@ def stored_progress(checkpoint: Path) -> Progress:
 
 
 def load_state(accelerator: Accelerator, checkpoint: Path) -> None:
-    """Bring weights and optimizer back. Raises `ValueError` where the state cannot be read."""
+    """Bring weights and optimizer back.
+
+    Raises `ValueError` where the state cannot be read, or not by these processes.
+    """
+    check_state(accelerator, checkpoint / "state")
     try:
-        accelerator.load_state(str(checkpoint / "state"))
+        read_state(accelerator, checkpoint / "state")
     except Exception as error:  # pickle, zip and safetensors each have their own
         raise damaged(checkpoint, error) from error
     accelerator.wait_for_everyone()

@@ -65,6 +65,9 @@ class RunConfig:
     """`auto`: bf16 on a GPU that has it, else fp32."""
     compile: bool = False
     """Compile the transformer blocks (`torch.compile`): worth it on GPUs, not on CPUs."""
+    recompute: bool = False
+    """Keep only the input of each transformer block, and compute the rest again in the backward pass: memory
+    for longer windows and larger batches, for about a third more work."""
     processes: int | None = None
     """When set, the number of processes the run must have."""
     validate_every: int = 1

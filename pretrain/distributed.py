@@ -7,8 +7,8 @@ import signal
 from types import FrameType
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
-from torch import Tensor
+from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType
+from torch import Tensor, nn
 
 from .configuration import RunConfig
 
@@ -21,8 +21,9 @@ def make_accelerator(run: RunConfig, *, unused: bool = False) -> Accelerator:
     `unused` says that a step may leave parameters out, such as those that stand in for missing channels:
     data-parallel wrappers wait for their gradients unless told.
 
-    Raises `RuntimeError` when the processes that were started are not the ones that take part:
-    accelerate would otherwise train the same model several times, side by side and in silence.
+    Raises `RuntimeError` when the processes that were started are not the ones that take part, or the
+    strategy that was asked for is not the one they follow: accelerate would otherwise train the same model
+    several times, side by side and in silence.
     """
     gpu = torch.cuda.is_available()
     bf16 = (
@@ -30,11 +31,26 @@ def make_accelerator(run: RunConfig, *, unused: bool = False) -> Accelerator:
         if run.precision == "auto"
         else run.precision == "bf16"
     )
+    deepspeed = asked_for("DEEPSPEED")
     accelerator = Accelerator(
         cpu=not gpu,
-        mixed_precision="bf16" if bf16 else "no",
+        # DeepSpeed's own bf16 rounds the weights; torch's autocast, set below, does not.
+        mixed_precision="bf16" if bf16 and not deepspeed else "no",
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=unused)],
     )
+    check_processes(accelerator, run)
+    check_strategy(accelerator, unused)
+    if deepspeed:
+        accelerator.deepspeed_plugin.deepspeed_config["torch_autocast"] = {
+            "enabled": bf16,
+            "dtype": "bfloat16",
+            "lower_precision_safe_modules": [],  # gradients are summed in fp32, as under DDP
+        }
+    return accelerator
+
+
+def check_processes(accelerator: Accelerator, run: RunConfig) -> None:
+    """Raises `RuntimeError` where other processes take part than were started, or asked for."""
     started = int(os.environ.get("WORLD_SIZE", "1"))
     if accelerator.num_processes != started:
         raise RuntimeError(
@@ -47,7 +63,53 @@ def make_accelerator(run: RunConfig, *, unused: bool = False) -> Accelerator:
             "(`accelerate launch --cpu --num_processes N` starts one, whatever N is); on CPUs: "
             f"`{CPU_COMMAND}`, on GPUs: `accelerate launch --multi_gpu --num_processes {run.processes} …`"
         )
-    return accelerator
+
+
+def check_strategy(accelerator: Accelerator, unused: bool) -> None:
+    """Raises `RuntimeError` where the launcher asked for a strategy that is not followed, or not fit."""
+    for name, kind in (("FSDP", DistributedType.FSDP), ("DEEPSPEED", DistributedType.DEEPSPEED)):
+        if asked_for(name) and accelerator.distributed_type != kind:
+            raise RuntimeError(
+                f"the launcher asked for {name}, but accelerate took {accelerator.distributed_type.value}: it divides "
+                f"weights among GPUs only. On CPUs: `{CPU_COMMAND}`; on one GPU: configs/accelerate/gpu1.yaml"
+            )
+    if asked_for("FSDP") and not accelerator.is_fsdp2:
+        raise RuntimeError(
+            "FSDP was asked for in its first version: set fsdp_version: 2, as configs/accelerate/fsdp2_8.yaml does"
+        )
+    if asked_for("DEEPSPEED") and (unused or accelerator.deepspeed_plugin.zero_stage == 0):
+        raise RuntimeError(
+            "steps of this run may leave parameters out, and DeepSpeed waits for their gradients for ever: use DDP "
+            "or FSDP2 (configs/accelerate/node8.yaml, fsdp2_8.yaml)"
+            if unused
+            else "DeepSpeed without ZeRO is DDP: use configs/accelerate/node8.yaml, or set zero_stage to 1, 2 or 3"
+        )
+    if accelerator.gradient_accumulation_steps != 1:
+        raise RuntimeError(
+            f"the launcher asked for {accelerator.gradient_accumulation_steps} accumulated micro-batches; set 1 there, "
+            "and optim.micro_batch here"
+        )
+
+
+def asked_for(name: str) -> bool:
+    """Whether `accelerate launch` was told to use it."""
+    return os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true"
+
+
+def synchronise_norms(module: nn.Module, accelerator: Accelerator) -> tuple[nn.Module, str | None]:
+    """Let batch norms take their statistics over all GPUs; also a line for people where they do not.
+
+    To be called before the optimizer is made. Weights and their names stay what they were.
+    """
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if accelerator.num_processes == 1 or not norms:
+        return module, None
+    if accelerator.device.type != "cuda":
+        return module, (
+            f"{len(norms)} batch norms take their statistics in each process alone, because torch synchronises them "
+            "on GPUs only: a run depends a little on how its batches are dealt out"
+        )
+    return nn.SyncBatchNorm.convert_sync_batchnorm(module), None
 
 
 def total(accelerator: Accelerator, values: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from . import checkpoint
 from .checkpoint import Progress
 from .configuration import TrainingConfig
 from .loop import Training, fit
+from .strategy import recompute, strategy, trained_module, uses_bf16
 from .throughput import Meter, flops_per_window, peak_flops
 from .tracking import Tracker, flatten
 
@@ -31,6 +32,7 @@ FREE_TO_CHANGE = {
     "optim.micro_batch",
     "run.out",
     "run.processes",
+    "run.recompute",
     "run.tracking",
     "run.log_every",
     "run.keep_last",
@@ -92,12 +94,17 @@ def train(
         progress.mlflow_run = tracker.mlflow_run
         if resume_from is None and parts.begin is not None:
             parts.begin(tracker)
+    trained = trained_module(accelerator, parts.objective)
+    if config.run.recompute:
+        recompute(trained)
     if config.run.compile:
+        names = {block: name for name, block in parts.objective.named_modules()}
         for block in parts.blocks:
-            block.compile()
+            trained.get_submodule(names[block]).compile()
     training = Training(
         accelerator,
         parts.objective,
+        trained,
         parts.train,
         parts.validation,
         config.optim,
@@ -174,7 +181,7 @@ def make_meter(accelerator: Accelerator, parts: Parts) -> Meter:
     batch = next(iter(parts.train.evaluation_batches(micro_batch=2, rank=0, ranks=1))).to(
         accelerator.device
     )
-    bf16 = accelerator.mixed_precision == "bf16"
+    bf16 = uses_bf16(accelerator)
     peak, _ = peak_flops(accelerator.device, torch.bfloat16 if bf16 else torch.float32)
     return Meter(
         accelerator.device,
@@ -189,12 +196,12 @@ def describe(config: TrainingConfig, accelerator: Accelerator, parts: Parts, met
     """Say what was chosen, and why."""
     device, optim, run = accelerator.device, config.optim, config.run
     why = "a GPU is there" if device.type == "cuda" else "no GPU was found"
-    precision = "bf16" if accelerator.mixed_precision == "bf16" else "fp32"
+    precision = "bf16" if uses_bf16(accelerator) else "fp32"
     steps = parts.train.steps_per_epoch(optim.global_batch)
     micro = optim.micro(accelerator.num_processes)
     lines = [
-        f"device     {device} ({why}), {precision}, {accelerator.num_processes} process(es), "
-        f"{torch.get_num_threads()} thread(s) each",
+        f"device     {device} ({why}), {precision}, {accelerator.num_processes} process(es) "
+        f"({strategy(accelerator)}), {torch.get_num_threads()} thread(s) each",
         *parts.about,
         f"cost       {meter.flops_per_window / 1e9:.2f} GFLOP a training window",
         f"steps      {optim.epochs} epochs of {steps} steps, {optim.global_batch} windows each "

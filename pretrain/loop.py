@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
 import time
@@ -29,16 +28,21 @@ from . import checkpoint
 from .checkpoint import Progress
 from .configuration import OptimConfig, RunConfig
 from .distributed import StopSignal, total
+from .strategy import autocast, clip, gather, micro_batch, prepare
 from .throughput import Meter
 from .tracking import Tracker
 
 
 @dataclass
 class Training:
-    """All that a run is made of; `engine.Parts` says what the functions are."""
+    """All that a run is made of; `engine.Parts` says what the functions are.
+
+    `trained` is the objective, or where its weights lie in pieces a copy (see `strategy`).
+    """
 
     accelerator: Accelerator
     objective: nn.Module
+    trained: nn.Module
     train: WindowReader
     validation: WindowReader
     optim: OptimConfig
@@ -54,7 +58,7 @@ class Training:
 def fit(training: Training, progress: Progress, resume_from: Path | None) -> Progress:
     """Train until the last epoch or a stop signal; returns where the run stands."""
     t, accelerator, optim = training, training.accelerator, training.optim
-    model, optimizer = accelerator.prepare(t.objective, make_optimizer(t.objective, optim))
+    model, optimizer = prepare(accelerator, t.trained, make_optimizer(t.trained, optim), optim)
     if resume_from is not None:
         checkpoint.load_state(accelerator, resume_from)
     steps_per_epoch = t.train.steps_per_epoch(optim.global_batch)
@@ -69,7 +73,7 @@ def fit(training: Training, progress: Progress, resume_from: Path | None) -> Pro
         mininterval=0.1 if sys.stderr.isatty() else 30.0,
     )
     losses: list[Tensor] = []
-    after_step = getattr(t.objective, "after_step", None)
+    after_step = getattr(t.trained, "after_step", None)
     t.meter.restart()
     try:
         while progress.epoch < optim.epochs:
@@ -96,7 +100,7 @@ def fit(training: Training, progress: Progress, resume_from: Path | None) -> Pro
             if losses:
                 log_steps(t, progress, losses, lr, norm, bar)
             if progress.epoch % t.run.validate_every == 0 or progress.epoch == optim.epochs:
-                validate(t, model, progress, bar)
+                validate(t, progress, bar)
             if at_checkpoint(t, progress) or progress.epoch == optim.epochs:
                 save(t, progress)
         return finish(t, progress, bar, "FINISHED")
@@ -145,15 +149,16 @@ def step(
     # is the gradient of the mean over the whole step.
     scale = accelerator.num_processes / agreed[0].clamp_min(1)
     loss = counts.new_zeros(())
-    for i, batch in enumerate(batches):
-        last = i == len(batches) - 1
-        with contextlib.nullcontext() if last else accelerator.no_sync(model):
-            part = model(batch).loss_sum * scale
-            accelerator.backward(part)
-        loss = loss + part.detach() / accelerator.num_processes
-    norm = accelerator.clip_grad_norm_(model.parameters(), t.optim.clip_norm)
+    # Before the passes: under DeepSpeed the last of them takes the step.
     for group in optimizer.param_groups:
         group["lr"] = lr * group.get("lr_scale", 1.0)
+    for i, batch in enumerate(batches):
+        with micro_batch(accelerator, model, last=i == len(batches) - 1):
+            with autocast(accelerator):
+                part = model(batch).loss_sum * scale
+            accelerator.backward(part)
+        loss = loss + part.detach() / accelerator.num_processes
+    norm = clip(accelerator, model, t.optim.clip_norm)
     optimizer.step()
     optimizer.zero_grad()
     return loss, norm, stop.agreed(agreed[1])
@@ -229,9 +234,9 @@ def log_steps(
 
 
 @torch.no_grad()
-def validation_loss(t: Training, model: nn.Module) -> float:
+def validation_loss(t: Training) -> float:
     """Mean loss over every validation window, each once, with masks that never change."""
-    model.eval()
+    t.objective.eval()
     device = t.accelerator.device
     sums = torch.zeros(2, dtype=torch.float64, device="cpu")
     for batch in t.validation.evaluation_batches(
@@ -240,18 +245,19 @@ def validation_loss(t: Training, model: nn.Module) -> float:
         ranks=t.accelerator.num_processes,
     ):
         if len(batch):
-            with t.accelerator.autocast():
+            with autocast(t.accelerator):
                 outcome = t.objective(batch.to(device))
             sums += torch.stack([outcome.loss_sum.float(), outcome.targets]).double().cpu()
     sums = total(t.accelerator, sums.to(device))
-    model.train()
+    t.objective.train()
     return float(sums[0] / sums[1].clamp_min(1))
 
 
-def validate(t: Training, model: nn.Module, progress: Progress, bar: Any) -> None:
+def validate(t: Training, progress: Progress, bar: Any) -> None:
     """Measure, keep the best model, draw; what is watched has no say in which is the best."""
     share_buffers(t)
-    loss = validation_loss(t, model)
+    gather(t.accelerator, t.trained, t.objective)
+    loss = validation_loss(t)
     figures, value = ({}, loss) if t.judge is None else t.judge()
     watched, lines = ({}, []) if t.watch is None else t.watch(progress)
     better = value < progress.best
@@ -277,7 +283,7 @@ def validate(t: Training, model: nn.Module, progress: Progress, bar: Any) -> Non
 def share_buffers(t: Training) -> None:
     """Give all ranks the main process's running statistics (batch norm), which are what is kept of them."""
     if t.accelerator.num_processes > 1:
-        for buffer in t.objective.buffers():
+        for buffer in t.trained.buffers():
             torch.distributed.broadcast(buffer, src=0)
 
 
@@ -285,6 +291,7 @@ def save(t: Training, progress: Progress) -> None:
     """A checkpoint of where the run stands."""
     if t.tracker is not None:
         t.tracker.flush()
+    gather(t.accelerator, t.trained, t.objective)
     facts = {"step": progress.step}
     checkpoint.save(
         t.accelerator,
