@@ -1,4 +1,4 @@
-"""Small shards of the synthetic twin, made once."""
+"""Small shards of the synthetic twin, made once; the option to write golden curves."""
 
 from __future__ import annotations
 
@@ -9,6 +9,13 @@ import pytest
 from biofm.datasets.simulate import simulate
 from biofm.shards.build import build
 from biofm.shards.configuration import BuildConfig, Folds
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Where tests/pretrain is named on the command line; the tests that ask have a default."""
+    parser.addoption(
+        "--update-golden", action="store_true", help="write tests/golden anew (test_golden.py)"
+    )
 
 
 @pytest.fixture(scope="session")

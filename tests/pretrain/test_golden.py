@@ -1,0 +1,76 @@
+"""Loss curves that only a change of training changes: a dozen steps of each objective on the twin.
+
+Where a change is meant, write the new curves, and say so in the commit:
+
+    pytest tests/pretrain/test_golden.py --update-golden [-k NAME]
+
+A new objective is a function here that gives its small config and how it is made, and a row in `OBJECTIVES`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from biofm.models.decoder import DecoderConfig
+from biofm.models.encoder import EncoderConfig
+from biofm.models.tokenizer import PatchConfig
+from biofm.pretrain import clocs_run, mae_run
+from biofm.pretrain.configuration import OptimConfig, RunConfig
+from biofm.pretrain.objectives.clocs import Clocs, ClocsConfig
+from biofm.pretrain.objectives.mae import MAE, MAEConfig
+from biofm.pretrain.run import run
+from biofm.pretrain.tracking import read_metrics
+from biofm.shards.reader import DataConfig
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+STEPS = 12
+MODEL = EncoderConfig(depth=1, patch=PatchConfig(samples=50))
+OPTIM = OptimConfig(lr=1e-3, global_batch=8, epochs=2, warmup_epochs=1)
+"""Two epochs of six steps."""
+TOLERANCE = 1e-3
+"""Of a loss. One thread or two, AVX-512, AVX2 or SSE differ by 5e-6 (the curves' own rounding); a learning rate that
+is a tenth higher by 3.6e-3 and more."""
+
+Made = tuple[Any, Callable[[Any, str], Any]]
+"""A run's config, and what makes its objective of an encoder and a stream."""
+
+
+def mae(data: DataConfig, where: RunConfig) -> Made:
+    objective = MAEConfig(decoder=DecoderConfig(dim=32, depth=1, heads=2))
+    config = mae_run.Config(data, MODEL, objective, OPTIM, where)
+    return config, lambda encoder, stream: MAE(encoder, objective, stream)
+
+
+def clocs(data: DataConfig, where: RunConfig) -> Made:
+    objective = ClocsConfig()
+    config = clocs_run.Config(replace(data, window_s=2.5), MODEL, objective, OPTIM, where)
+    return config, lambda encoder, stream: Clocs(encoder, objective, stream)
+
+
+OBJECTIVES: dict[str, Callable[[DataConfig, RunConfig], Made]] = {"mae": mae, "clocs": clocs}
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_the_loss_curve_is_the_golden_one(
+    name: str, twin_shards: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    where = RunConfig(out=tmp_path / name, tracking=None, watch_every=0)
+    config, make = OBJECTIVES[name](DataConfig((str(twin_shards),)), where)
+    run(config, make)
+    found = [line["loss"] for line in read_metrics(where.out) if "loss" in line]
+    assert len(found) == STEPS
+    path = GOLDEN / f"{name}.json"
+    if request.config.getoption("--update-golden", default=False):
+        path.write_text(json.dumps([round(loss, 5) for loss in found], indent=1) + "\n")
+        pytest.skip(f"{path} was written")
+    assert found == pytest.approx(json.loads(path.read_text()), rel=TOLERANCE)
+
+
+def test_every_golden_curve_is_of_an_objective_here() -> None:
+    assert {path.stem for path in GOLDEN.glob("*.json")} - {"mae_small"} == set(OBJECTIVES)
