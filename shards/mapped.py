@@ -136,3 +136,7 @@ class MappedShards:
         for member in self._members[shard]:
             member.check(f"{folder.name}/{name}", flat)
         return flat
+
+    def release(self) -> None:
+        """Unmap every shard that nobody reads just now; each is mapped again at its next touch."""
+        self.samples.cache_clear()

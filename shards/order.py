@@ -17,6 +17,7 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -25,6 +26,7 @@ from numpy.typing import NDArray
 from ..signals.randomness import random_bits
 
 Integers = NDArray[np.int64]
+Places = TypeVar("Places", NDArray[np.int64], int)
 
 ROUNDS = 8
 _POSITIVE = np.int64(2**63 - 1)
@@ -85,6 +87,20 @@ class ShardOrder:
         sizes, keys = np.full(count, count), np.full(count, key)
         return permuted(everyone, sizes, keys, self._seed, turn)
 
+    def standing(self, rank: int) -> tuple[int, int]:
+        """(pass, block) of a rank that is counted through all passes."""
+        turn, rank = divmod(rank, self.windows)
+        _, _, edges_K, _ = self._tables(turn)
+        return turn, int(np.searchsorted(edges_K, rank, side="right")) - 1
+
+    def shards_from(self, turn: int, block: int) -> list[int]:
+        """The shards of a block, then those of the next, which may be the first of the next pass."""
+        first = block * self._block_shards
+        shards: list[int] = self.shards(turn)[first : first + 2 * self._block_shards].tolist()
+        if len(shards) <= self._block_shards:
+            shards += self.shards(turn + 1)[: self._block_shards].tolist()
+        return shards
+
     def _make_tables(self, turn: int) -> tuple[Integers, Integers, Integers, Integers]:
         """Where each permuted shard starts in the source and in this pass; block edges and keys."""
         order_S = self.shards(turn)
@@ -129,6 +145,20 @@ class EpochOrder:
                 window_N[here[now]] = first + order.at(rank[now], int(turn))
         return window_N, turn_N
 
+    def standing(self, position: int, epoch: int) -> list[tuple[int, int]]:
+        """For each source: the (pass, block) of its first window from this position of an epoch on."""
+        place, ranks = position + epoch * self.windows, []
+        for source, share in enumerate(self._shares[:-1]):
+            before = _taken(place, share, sum(self._shares[source:]))
+            ranks.append(before)
+            place -= before
+        ranks.append(place)
+        return [order.standing(rank) for order, rank in zip(self._orders, ranks, strict=True)]
+
+    def shards_from(self, source: int, turn: int, block: int) -> list[int]:
+        """The shards of a source's block, and of the block after it."""
+        return self._orders[source].shards_from(turn, block)
+
 
 def mixed(places_N: Integers, shares: Sequence[int]) -> tuple[Integers, Integers]:
     """(source, how many places of that source came before) for each place of an endless mixture.
@@ -149,10 +179,9 @@ def mixed(places_N: Integers, shares: Sequence[int]) -> tuple[Integers, Integers
     return source_N, rank_N
 
 
-def _taken(places: Integers, share: int, total: int) -> Integers:
+def _taken(places: Places, share: int, total: int) -> Places:
     """floor(places · share / total), without overflow for totals up to 3·10⁹."""
-    taken: Integers = places // total * share + places % total * share // total
-    return taken
+    return places // total * share + places % total * share // total
 
 
 def whole_shares(weights: Sequence[float]) -> list[int]:

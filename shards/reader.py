@@ -11,10 +11,8 @@ Shape suffixes: N windows asked for, R rows of the index, B rows of a batch, C c
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -22,6 +20,7 @@ import torch
 
 from ..signals import LEADS_12, channel_id
 from ..signals.windows import Batch, Windows
+from .ahead import Course, ReadAhead, ahead
 from .buffers import BufferPool
 from .filling import Filler
 from .mapped import MappedShards, Member, ShardFolder
@@ -29,8 +28,6 @@ from .order import EpochOrder, Integers
 from .places import AnchorTable, Placed, Table, WindowTable, inside
 from .recordings import Segments, locate_segments, record_numbers
 from .stream import RemoteFolder
-
-T = TypeVar("T")
 
 CHUNK = 1 << 15
 """Positions whose places are computed in one go: enough for the arithmetic to cost nothing."""
@@ -41,7 +38,7 @@ class DataConfig:
     """What a reader reads."""
 
     shards: tuple[str, ...]
-    """Shard folders, or their http(s) addresses. Their order is the order of `weights`."""
+    """Shard folders, or their addresses (http, https, s3). Their order is the order of `weights`."""
     weights: tuple[float, ...] | None = None
     """Share of each folder in every stretch of an epoch; null for shares by number of windows."""
     channels: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: {"ecg": LEADS_12})
@@ -59,7 +56,8 @@ class DataConfig:
     shuffle_shards: int = 0
     """How many shards are shuffled together; 0 for all. Addresses need 1 or more (cache size)."""
     cache: str = "data/cache"
-    """Folder for shards fetched from addresses."""
+    """Folder for shards fetched from addresses: at most two blocks of `shuffle_shards` of each split and
+    address, the one in use and the next."""
     exclude_subjects: tuple[str, ...] = ()
     """Subjects left out of every split, by their names in the index: those whom an encoder is to be judged
     on without having seen them."""
@@ -163,8 +161,9 @@ class WindowReader:
         self.synthetic = any(bool(manifest["synthetic"]) for manifest in self.manifests)
         subjects = self.index["subject"]
         self._subjects_R = (subjects.rank("dense").to_numpy() - 1).astype(np.int64)
-        self._filler = Filler(self._map(source_R, folders), self._shard_R, self._record_R)
-        self._order = self._plan(source_R)
+        mapped = self._map(source_R, folders)
+        self._filler = Filler(mapped, self._shard_R, self._record_R)
+        self._order, self._ahead = self._plan(source_R, mapped)
 
     def _windows(self, lead: Segments, views: int) -> Table:
         """Where windows stand, by the config."""
@@ -216,18 +215,29 @@ class WindowReader:
         keep = 2 * self.config.shuffle_shards * len(folders) if remote else None
         return MappedShards(shards, members, keep)
 
-    def _plan(self, source_R: Integers) -> EpochOrder:
+    def _plan(self, source_R: Integers, mapped: MappedShards) -> tuple[EpochOrder, ReadAhead]:
         """The order over all sources, from the number of windows in every shard."""
         rows, counts = self._table.windows_per_row()
         starts = np.flatnonzero(np.diff(self._shard_R[rows], prepend=-1))
         windows, source = np.add.reduceat(counts, starts), source_R[rows[starts]]
-        parts = [windows[source == number] for number in range(len(self.config.shards))]
-        return EpochOrder(parts, self.config.shuffle_shards, self.seed, self.config.weights)
+        names = self.index["shard"].gather(rows[starts]).to_numpy()
+        sources = [
+            (folder, names[source == number].tolist(), windows[source == number])
+            for number, folder in enumerate(self.folders)
+        ]
+        block, config = self.config.shuffle_shards, self.config
+        order = EpochOrder([windows for *_, windows in sources], block, self.seed, config.weights)
+        return order, ReadAhead(sources, block, order, mapped)
 
     def rows_in_order(self) -> Integers:
         """The row of the index in which each window of `evaluation_batches` is found, in their order."""
         windows_N = np.arange(self.windows, dtype=np.int64)
         return self._table.locate(windows_N, self.seed, None).rows_N
+
+    @property
+    def rates_hz(self) -> dict[str, float]:
+        """Modality → its sampling rate."""
+        return {seg.modality: seg.rate_hz for seg in self._streams}
 
     def steps_per_epoch(self, global_batch: int) -> int:
         """Whole global batches in an epoch. Raises `ValueError` where not even one fits."""
@@ -265,7 +275,8 @@ class WindowReader:
             )
         if not 0 <= first_step <= steps:
             raise ValueError(f"first_step {first_step} lies outside the epoch's {steps} steps")
-        return ahead(self._train(global_batch, micro_batch, rank, ranks, epoch, first_step))
+        steps_ahead = self._train(global_batch, micro_batch, rank, ranks, epoch, first_step)
+        return ahead(steps_ahead, self._ahead.halt)
 
     def _train(
         self, global_batch: int, micro_batch: int, rank: int, ranks: int, epoch: int, step: int
@@ -273,12 +284,13 @@ class WindowReader:
         share = global_batch // ranks
         mine = np.arange(share, dtype=np.int64) + rank * share
         at_once = max(1, CHUNK // share)
-        pools = self._pools(micro_batch)
+        pools, course = self._pools(micro_batch), Course(self._ahead)
         steps = self.steps_per_epoch(global_batch)
         for first in range(step, steps, at_once):
             chunk = np.arange(first, min(first + at_once, steps), dtype=np.int64)
             places = self._locate((chunk[:, None] * global_batch + mine).ravel(), epoch)
-            for start in range(0, len(places.positions), share):
+            for number, start in enumerate(range(0, len(places.positions), share), first):
+                course.train(number * global_batch, epoch)
                 yield [
                     self._batch(places[at : at + micro_batch], epoch, pools)
                     for at in range(start, start + share, micro_batch)
@@ -292,12 +304,13 @@ class WindowReader:
         check_rank(rank, ranks)
         if micro_batch < 1:
             raise ValueError(f"micro_batch must be 1 or more, not {micro_batch}")
-        return ahead(self._evaluate(micro_batch, rank, ranks))
+        return ahead(self._evaluate(micro_batch, rank, ranks), self._ahead.halt)
 
     def _evaluate(self, micro_batch: int, rank: int, ranks: int) -> Iterator[Batch]:
-        pools = self._pools(micro_batch)
+        pools, course = self._pools(micro_batch), Course(self._ahead)
         for first in range(0, self.windows, micro_batch * ranks):
             start = first + rank * micro_batch
+            course.evaluate(start)
             at = np.arange(start, min(start + micro_batch, self.windows), dtype=np.int64)
             places = Places(at, at, self._table.locate(at, self.seed, None))
             yield self._batch(places, 0, pools)
@@ -412,12 +425,3 @@ def check_rank(rank: int, ranks: int) -> None:
     """Raises `ValueError` where there is no such rank."""
     if not 0 <= rank < ranks:
         raise ValueError(f"rank {rank} of {ranks}: ranks are numbered from 0")
-
-
-def ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same items, the next one made in a thread while the last is used."""
-    with ThreadPoolExecutor(1, "biofm-reader") as pool:
-        pending = pool.submit(next, items, None)
-        while (item := pending.result()) is not None:
-            pending = pool.submit(next, items, None)
-            yield item
