@@ -1,6 +1,6 @@
 """Masks of whole batches: each row's is a function of (seed, epoch, position), the same at any number of ranks.
 
-Shape suffixes: B batch, C channels, N patches in time.
+Shape suffixes: B batch, C channels, N patches in time, G groups of tokens (the leads, or 1), K kept patches.
 """
 
 from __future__ import annotations
@@ -57,6 +57,40 @@ def random_mask(
         numbers_BCN = uniform(batch.seed, batch.epoch, batch.positions, "leads", C * N)
         visible_BCN &= shown(numbers_BCN.view(B, C, N), present_BCN, lead_ratio)
     return Mask(keep, attend, visible_BCN, present_BCN & ~visible_BCN)
+
+
+def block_mask(batch: Batch, patches: Patches, *, joint: bool, ratio: float, block: int) -> Mask:
+    """Hide about a share `ratio` of every row in blocks of `block` patches in time, the same for all leads.
+
+    Every way to lay so many blocks that do not overlap is equally likely; they may touch. Missing patches are
+    neither visible nor hidden, and a row of which nothing is visible has nothing hidden: there is nothing to say
+    it from. `joint` says that a token spans all leads.
+
+    Raises `ValueError` where a block would leave nothing of a window.
+    """
+    present_BCN = patches.present_BCN
+    B, _, N = present_BCN.shape
+    blocks = min(max(1, round(ratio * N / block)), (N - 1) // block)
+    if blocks < 1:
+        raise ValueError(
+            f"a block of {block} patches leaves nothing of a window of {N}: shorten objective.block_s, or lengthen "
+            "data.window_s"
+        )
+    # A row is a list of blocks and of single patches that stay; which of its entries are blocks is drawn.
+    kept = N - blocks * block
+    noise = uniform(batch.seed, batch.epoch, batch.positions, "blocks", kept + blocks)
+    is_block = noise.argsort(dim=1, stable=True).argsort(dim=1) < blocks
+    length = torch.where(is_block, block, 1)
+    start = length.cumsum(dim=1) - length
+    keep_BK = start.masked_fill(is_block, N).sort(dim=1).values[:, :kept]
+    shown_B1N = torch.zeros(B, 1, N, dtype=torch.bool, device=keep_BK.device)
+    shown_B1N.scatter_(2, keep_BK[:, None], True)
+    visible_BCN = present_BCN & shown_B1N
+    told_B11 = visible_BCN.flatten(1).any(dim=1)[:, None, None]
+    there_BGN = present_BCN.any(dim=1, keepdim=True) if joint else present_BCN
+    keep_BGK = keep_BK[:, None].expand(B, there_BGN.shape[1], kept)
+    attend_BGK = None if patches.complete else there_BGN.gather(2, keep_BGK)
+    return Mask(keep_BGK, attend_BGK, visible_BCN, present_BCN & ~shown_B1N & told_B11)
 
 
 def _leads_mask(batch: Batch, patches: Patches, *, joint: bool, ratio: float) -> Mask:
