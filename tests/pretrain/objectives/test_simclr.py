@@ -16,7 +16,7 @@ from biofm.pretrain.objectives.simclr import SimCLR, SimCLRConfig
 from biofm.pretrain.objectives.two_views import two_views
 from biofm.pretrain.simclr_run import Config
 from biofm.signals import LEADS_12, MISSING
-from biofm.signals.windows import Batch, Windows, chosen_rows
+from biofm.signals.windows import Batch, Windows
 
 STREAM = "ecg-100hz"
 BACKBONES: dict[str, EncoderConfig] = {
@@ -44,12 +44,17 @@ def make_batch(rows: int = 5, *, complete: bool = True) -> Batch:
     return Batch({STREAM: windows}, 7, 0, positions, positions, positions)
 
 
+def rows_of(windows: Windows, rows: slice) -> Windows:
+    samples, scale, offset = (x[rows] for x in (windows.samples, windows.scale, windows.offset))
+    return replace(windows, samples=samples, scale=scale, offset=offset)
+
+
 @torch.no_grad()
 def slow_loss(objective: SimCLR, batch: Batch, rows: list[int]) -> float:
     """Mean over both views of these rows of −log of the share that the other view has."""
     views, B = two_views(batch, STREAM, objective.config.views), len(batch)
     z = [
-        objective.head(objective.encoder(chosen_rows(views, slice(v, v + 1))))[0].double()
+        objective.head(objective.encoder(rows_of(views, slice(v, v + 1))))[0].double()
         for v in range(2 * B)
     ]
     kept = rows + [B + row for row in rows]
