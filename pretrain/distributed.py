@@ -106,7 +106,7 @@ def synchronise_norms(module: nn.Module, accelerator: Accelerator) -> tuple[nn.M
         return module, None
     if accelerator.device.type != "cuda":
         return module, (
-            f"{len(norms)} batch norms take their statistics in each process alone, because torch synchronises them "
+            f"{len(norms)} batch norm(s) take their statistics in each process alone, because torch synchronises them "
             "on GPUs only: a run depends a little on how its batches are dealt out"
         )
     return nn.SyncBatchNorm.convert_sync_batchnorm(module), None

@@ -7,10 +7,8 @@ of a sample of train tell the labels of their neighbours in validation, where a 
 the first step it does so alone, for a collapse is told by what the untrained encoder showed. None of it
 decides anything: which model is kept follows from the validation loss alone.
 
-The encoder is called as a module of its own. That is safe where every rank holds all of its weights, as
-under DDP, because without gradients nothing is synchronised. Under FSDP2 and ZeRO-3 weights lie in pieces
-that whole forward passes gather: there all ranks have to unshard the objective first, and call the encoder
-equally often, which they do not here; set `run.watch_every` to 0.
+The encoder is called as a module of its own. That is safe because the objective it belongs to holds whole
+weights on every rank, under any strategy (`strategy.gather`), and without gradients nothing is synchronised.
 
 Shape suffixes: N windows, D width.
 """
@@ -47,6 +45,7 @@ from .checkpoint import Progress
 from .configuration import PretrainConfig
 from .figures import draw_embeddings
 from .objectives.base import Objective
+from .strategy import autocast
 from .tracking import Tracker, read_metrics
 
 BATCH = 50
@@ -174,7 +173,7 @@ class Watch:
             if number % ranks != rank:
                 continue
             windows = batch.to(accelerator.device).streams[self.objective.stream]
-            with accelerator.autocast():
+            with autocast(accelerator):
                 z_BD = encoder(windows)
             places = np.full(len(batch), -1) if truth is None else truth.places(batch)
             kept.append((number, z_BD, batch.subjects.numpy(), places))

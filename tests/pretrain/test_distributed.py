@@ -6,6 +6,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from accelerate import DistributedType
+from torch import nn
 
 from biofm.pretrain import distributed
 from biofm.pretrain.configuration import RunConfig
@@ -40,3 +43,62 @@ def test_a_second_signal_acts_as_it_would_have_without_us() -> None:
         assert seen == [signal.SIGTERM]
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("name", ["FSDP", "DEEPSPEED"])
+def test_a_strategy_that_accelerate_does_not_follow_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+    followed = SimpleNamespace(
+        distributed_type=DistributedType.MULTI_CPU, gradient_accumulation_steps=1
+    )
+    with pytest.raises(RuntimeError, match=rf"asked for {name}, but accelerate took MULTI_CPU"):
+        distributed.check_strategy(followed, unused=False)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("unused", "stage", "says"), [(True, 2, "use DDP or FSDP2"), (False, 0, "set zero_stage")]
+)
+def test_deepspeed_is_refused_where_it_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch, unused: bool, stage: int, says: str
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
+    followed: Any = SimpleNamespace(
+        distributed_type=DistributedType.DEEPSPEED,
+        deepspeed_plugin=SimpleNamespace(zero_stage=stage),
+        gradient_accumulation_steps=1,
+    )
+    with pytest.raises(RuntimeError, match=says):
+        distributed.check_strategy(followed, unused)
+
+
+def test_the_launcher_may_not_accumulate_beside_the_loop() -> None:
+    followed: Any = SimpleNamespace(
+        distributed_type=DistributedType.MULTI_CPU, gradient_accumulation_steps=4
+    )
+    with pytest.raises(RuntimeError, match=r"4 accumulated.*optim.micro_batch"):
+        distributed.check_strategy(followed, unused=False)
+
+
+def norms(processes: int, device: str) -> tuple[nn.Module, nn.Module, str | None]:
+    module = nn.Sequential(nn.Conv1d(1, 2, 3), nn.BatchNorm1d(2), nn.LayerNorm(4))
+    accelerator: Any = SimpleNamespace(num_processes=processes, device=torch.device(device))
+    return module, *distributed.synchronise_norms(module, accelerator)
+
+
+def test_batch_norms_are_synchronised_on_gpus_and_keep_their_weights() -> None:
+    module, found, note = norms(2, "cuda")
+    assert note is None
+    assert [type(m).__name__ for m in found.children()] == ["Conv1d", "SyncBatchNorm", "LayerNorm"]
+    assert found.state_dict().keys() == module.state_dict().keys()
+
+
+def test_batch_norms_stay_on_cpus_and_alone_and_people_are_told() -> None:
+    module, found, note = norms(2, "cpu")
+    assert found is module
+    assert note is not None
+    assert "1 batch norm(s)" in note
+    module, found, note = norms(1, "cuda")
+    assert (found, note) == (module, None)
+    assert isinstance(found[1], nn.BatchNorm1d)  # type: ignore[index]
