@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from ..models.encoder import Encoder
+from ..models.encoder import Embedder, Encoder
 from ..models.pretrained import PretrainedModel
 from ..models.task_model import TaskModel
 from ..shards.reader import WindowReader
@@ -29,6 +29,7 @@ from ..signals.windows import Windows
 from .kept import kept_array
 
 Embeddings = NDArray[np.float32]
+Streams = Mapping[str, Windows]
 
 
 def embeddings(
@@ -59,9 +60,8 @@ def embeddings(
     try:
         return features(
             {"model": model_digest(model), "layers": chosen},
-            lambda windows: pooled_layers(model.encoder, windows.to(device), chosen),
+            lambda streams: pooled_layers(model.encoder, on(streams, device), chosen),
             reader,
-            model.encoder.config.patch.modality,
             len(chosen) * model.dim,
             cache,
             batch=batch,
@@ -73,16 +73,15 @@ def embeddings(
 
 def features(
     source: Mapping[str, Any],
-    compute: Callable[[Windows], Tensor],
+    compute: Callable[[Streams], Tensor],
     reader: WindowReader,
-    modality: str,
     width: int,
     cache: Path,
     *,
     batch: int = 64,
     progress: bool = True,
 ) -> Embeddings:
-    """What `compute` makes of each window of a modality [N, width], computed once and kept in `cache`.
+    """What `compute` makes of the streams of each window [N, width], computed once and kept in `cache`.
 
     `source` says in plain values all that decides what `compute` does.
     """
@@ -90,9 +89,8 @@ def features(
         "features [windows, width], float32, in the order of evaluation",
         source,
         lambda: computed(
-            lambda windows: compute(windows).float(),
+            lambda streams: compute(streams).float(),
             reader,
-            modality,
             batch=batch,
             progress=progress,
         ),
@@ -121,18 +119,21 @@ def model_digest(model: PretrainedModel | TaskModel) -> str:
 
 def check_windows(model: PretrainedModel, reader: WindowReader) -> None:
     """Raises `ValueError` where shards were prepared otherwise than what the model was trained on."""
-    modality = model.encoder.config.patch.modality
-    if modality not in reader.config.channels:
+    own = [patch.modality for patch in model.encoder.inputs]
+    if not any(modality in reader.config.channels for modality in own):
         raise ValueError(
-            f"the model reads {modality}, but these windows hold {', '.join(reader.config.channels)}"
+            f"the model reads {', '.join(own)}, but these windows hold {', '.join(reader.config.channels)}"
         )
     for where, manifest in zip(reader.config.shards, reader.manifests, strict=True):
-        made = Preprocessing(**manifest["config"]["preprocessing"][modality])
-        if made != model.preprocessing:
-            raise ValueError(
-                f"{where}: {modality} was prepared as {_told(made)}, but the model learned from "
-                f"{_told(model.preprocessing)}: build shards with the model's preprocessing"
-            )
+        for modality in own:
+            how = manifest["config"]["preprocessing"].get(modality)
+            if modality not in reader.config.channels or how is None:
+                continue
+            if Preprocessing(**how) != model.preprocessing[modality]:
+                raise ValueError(
+                    f"{where}: {modality} was prepared as {_told(Preprocessing(**how))}, but the model learned "
+                    f"from {_told(model.preprocessing[modality])}: build shards with the model's preprocessing"
+                )
 
 
 def _told(preprocessing: Preprocessing) -> str:
@@ -142,22 +143,25 @@ def _told(preprocessing: Preprocessing) -> str:
 
 @torch.inference_mode()
 def computed(
-    compute: Callable[[Windows], Tensor],
+    compute: Callable[[Streams], Tensor],
     reader: WindowReader,
-    modality: str,
     *,
     batch: int,
     progress: bool,
 ) -> Iterator[NDArray[Any]]:
-    """What `compute` makes of a reader's windows of a modality, batch by batch in their order."""
+    """What `compute` makes of a reader's windows, batch by batch in their order."""
     with tqdm(total=reader.windows, desc="embed", unit="window", disable=not progress) as bar:
         for part in reader.evaluation_batches(micro_batch=batch, rank=0, ranks=1):
-            windows = next(w for w in part.streams.values() if w.modality == modality)
-            yield compute(windows).cpu().numpy()
+            yield compute(part.streams).cpu().numpy()
             bar.update(len(part))
 
 
-def pooled_layers(encoder: Encoder, windows: Windows, layers: Sequence[int]) -> Tensor:
+def on(streams: Streams, device: torch.device) -> Streams:
+    """The same on another device."""
+    return {name: windows.to(device) for name, windows in streams.items()}
+
+
+def pooled_layers(encoder: Embedder, streams: Streams, layers: Sequence[int]) -> Tensor:
     """Embeddings as if the encoder ended after each of these blocks, side by side [B, layers · D]."""
     last = len(encoder.layers) - 1
     seen: dict[int, Tensor] = {}
@@ -168,11 +172,13 @@ def pooled_layers(encoder: Encoder, windows: Windows, layers: Sequence[int]) -> 
     inner = [layer for layer in dict.fromkeys(layers) if layer != last]
     hooks = [encoder.layers[at].register_forward_hook(watch(at)) for at in inner]
     try:
-        pooled: dict[int, Tensor] = {last: encoder(windows)}
+        pooled: dict[int, Tensor] = {last: encoder.embed(streams)}
     finally:
         for hook in hooks:
             hook.remove()
     if inner:
-        there_BGN = encoder.there(encoder.tokenizer.patches(windows))
+        # An encoder of several modalities has one layer, and no inner ones.
+        assert isinstance(encoder, Encoder)
+        there_BGN = encoder.there(encoder.tokenizer.patches(encoder.own(streams)))
         pooled |= {layer: encoder.pool(tokens, there_BGN) for layer, tokens in seen.items()}
     return torch.cat([pooled[layer] for layer in layers], dim=1)

@@ -17,11 +17,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..models.encoder import Encoder
+from ..models.encoder import Embedder
 from ..models.pretrained import PretrainedModel
 from ..shards.reader import WindowReader
-from ..signals.windows import Windows
-from .embeddings import check_windows, computed, model_digest
+from .embeddings import Streams, check_windows, computed, model_digest, on
 from .kept import kept_array
 
 Places = NDArray[np.int64] | NDArray[np.bool_] | slice
@@ -69,10 +68,7 @@ def tokens(
     half precision; `OSError` where the disk has not the room for them.
     """
     check_windows(model, reader)
-    patch = model.encoder.config.patch
-    names = reader.config.channels[patch.modality]
-    groups = 1 if model.encoder.tokenizer.joint else len(names)
-    patches = round(reader.config.window_s * patch.rate_hz) // patch.samples
+    L = model.encoder.token_count(reader.config.channels, reader.config.window_s)
     device = next(model.parameters()).device
     training = model.training
     model.eval()
@@ -81,13 +77,12 @@ def tokens(
             "tokens [windows, tokens, width], float16, NaN where a patch is missing",
             {"model": model_digest(model), "tokens": "after the last norm, without separators"},
             lambda: computed(
-                lambda windows: half_tokens(model.encoder, windows.to(device)),
+                lambda streams: half_tokens(model.encoder, on(streams, device)),
                 reader,
-                patch.modality,
                 batch=batch,
                 progress=progress,
             ),
-            (reader.windows, groups * patches, model.encoder.width),
+            (reader.windows, L, model.encoder.width),
             np.float16,
             reader,
             cache,
@@ -97,12 +92,12 @@ def tokens(
     return FrozenTokens(kept, np.arange(reader.windows))
 
 
-def half_tokens(encoder: Encoder, windows: Windows) -> Tensor:
+def half_tokens(encoder: Embedder, streams: Streams) -> Tensor:
     """Tokens of a batch in half precision [B, L, W]; NaN where a patch is missing.
 
     Raises `ValueError` where a token is not finite: NaN must mean that it is missing, and nothing else.
     """
-    tokens_BLW, there_BL = encoder.tokens(windows)
+    tokens_BLW, there_BL = encoder.embed_tokens(streams)
     half_BLW = tokens_BLW.half()
     if not bool(torch.isfinite(half_BLW[there_BL]).all()):
         raise ValueError(

@@ -11,7 +11,7 @@ from ..evaluation.embeddings import check_windows
 from ..evaluation.rounds import Round
 from ..evaluation.tasks import Task
 from ..models.backbones import Backbone, EncoderBackbone, ZooBackbone
-from ..models.make_encoder import make_encoder
+from ..models.make_embedder import make_embedder
 from ..models.pretrained import load_model
 from ..models.task_model import InputConfig, TaskModel
 from ..models.zoo.registry import MODELS
@@ -64,7 +64,7 @@ def make_backbone(config: FinetuneConfig, reader: WindowReader) -> Backbone:
     check_windows(pretrained, reader)
     encoder = pretrained.encoder
     if config.from_scratch:
-        encoder = make_encoder(encoder.config)
+        encoder = make_embedder(encoder.config)
     return EncoderBackbone(encoder, config.drop_path)
 
 

@@ -42,7 +42,9 @@ class Encoders:
     def of(cls, folders: Sequence[Path]) -> Encoders:
         """Load them. Raises `ValueError` where they are not seeds of one configuration."""
         models = {folder: load_model(folder) for folder in folders}
-        kinds = {(repr(m.encoder.config), m.window_s, m.preprocessing) for m in models.values()}
+        kinds = {
+            (repr(m.encoder.config), m.window_s, repr(m.preprocessing)) for m in models.values()
+        }
         if len(kinds) > 1:
             raise ValueError(
                 "the models must be seeds of one configuration: judge others on their own"

@@ -23,7 +23,7 @@ from ..evaluation.scores import Scores, joined
 from ..evaluation.sequence_probe import Series, SeriesPart, fit_sequence_probe
 from ..evaluation.tasks import Task
 from ..evaluation.tokens import tokens
-from ..models.make_encoder import make_encoder
+from ..models.make_embedder import make_embedder
 from ..models.pretrained import PretrainedModel
 from ..models.zoo.random_kernels import LENGTHS, RandomKernels
 from ..shards.reader import WindowReader
@@ -40,7 +40,7 @@ def untrained_like(model: PretrainedModel, seed: int) -> PretrainedModel:
     """The same encoder with the weights that training would begin with."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        encoder = make_encoder(model.encoder.config)
+        encoder = make_embedder(model.encoder.config)
     return PretrainedModel(encoder, model.preprocessing, model.window_s, {}).eval()
 
 
@@ -52,8 +52,8 @@ def embedded(model: PretrainedModel, cache: Path, layers: Sequence[int] = ()) ->
 
     def made(reader: WindowReader) -> Floats:
         own = embeddings(model, reader, cache, layers=layers).astype(np.float64)
-        modality = model.encoder.config.patch.modality
-        others = [w for w in _streams(reader) if w.modality != modality]
+        read = {patch.modality for patch in model.encoder.inputs}
+        others = [w for w in _streams(reader) if w.modality not in read]
         return np.concatenate([own, *(_kernels(reader, w, 0, cache) for w in others)], axis=1)
 
     return made
@@ -84,8 +84,13 @@ def _kernels(reader: WindowReader, windows: Windows, seed: int, cache: Path) -> 
         what = {"random kernels": KERNELS, "seed": seed, "modality": windows.modality}
         width = kernels.width
         compute = partial(_convolve, kernels)
-    found = features(what, compute, reader, windows.modality, width, cache)
+    found = features(what, lambda streams: compute(_of(streams, windows)), reader, width, cache)
     return found.astype(np.float64)
+
+
+def _of(streams: Mapping[str, Windows], like: Windows) -> Windows:
+    """The stream of the same modality."""
+    return next(windows for windows in streams.values() if windows.modality == like.modality)
 
 
 def _convolve(kernels: RandomKernels, windows: Windows) -> Tensor:

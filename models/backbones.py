@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ..signals.windows import Windows
-from .encoder import Encoder
-from .make_encoder import make_encoder, stored_config
+from .encoder import Embedder
+from .make_embedder import make_embedder, stored_config
 from .stacked import StackedInput
 from .zoo.registry import create_model
 
@@ -50,7 +50,7 @@ class EncoderBackbone(Backbone):
     """An encoder; in training a branch of a ViT's block is skipped with a probability that rises linearly to
     `drop_path` at the last one (stochastic depth; Huang et al., ECCV 2016)."""
 
-    def __init__(self, encoder: Encoder, drop_path: float = 0.0) -> None:
+    def __init__(self, encoder: Embedder, drop_path: float = 0.0) -> None:
         super().__init__()
         if not 0 <= drop_path < 1:
             raise ValueError(f"drop_path must lie in [0, 1), not {drop_path}")
@@ -64,21 +64,15 @@ class EncoderBackbone(Backbone):
         return self.encoder.skippable if self.drop_path else 0
 
     def forward(self, streams: Mapping[str, Windows], draws_BM2: Tensor | None = None) -> Tensor:
-        """Mean of the tokens, normalised (He et al., CVPR 2022) [B, D]. Raises `ValueError` where the encoder's
-        modality is not among them."""
-        modality = self.encoder.config.patch.modality
-        windows = next((w for w in streams.values() if w.modality == modality), None)
-        if windows is None:
-            raise ValueError(
-                f"the encoder reads {modality}, but the windows hold {', '.join(streams) or 'nothing'}"
-            )
+        """Mean of the tokens, normalised (He et al., CVPR 2022) [B, D]. Raises `ValueError` where nothing that
+        the encoder reads is among them."""
         weight_BM2 = None
         if draws_BM2 is not None and self.training:
             last = draws_BM2.shape[1] - 1
             skip_M = torch.linspace(0, self.drop_path, last + 1, device=draws_BM2.device)
             # What stays counts for what is skipped, so that the expectation is that of the whole.
             weight_BM2 = (draws_BM2 >= skip_M[:, None]) / (1 - skip_M[:, None])
-        features_BD: Tensor = self.norm(self.encoder(windows, weight_BM2))
+        features_BD: Tensor = self.norm(self.encoder.embed(streams, weight_BM2))
         return features_BD
 
     def stages(self) -> Iterator[nn.Module]:
@@ -117,4 +111,4 @@ def make_backbone(described: Mapping[str, Any]) -> Backbone:
     if "zoo" in described:
         channels = tuple((str(m), str(n), float(r)) for m, n, r in described["channels"])
         return ZooBackbone(described["zoo"], channels)
-    return EncoderBackbone(make_encoder(stored_config(described["encoder"])))
+    return EncoderBackbone(make_embedder(stored_config(described["encoder"])))

@@ -1,4 +1,4 @@
-"""What every encoder is: windows with any subset of channels → tokens, and one pooled embedding.
+"""What every encoder is: windows with any subset of channels → tokens, and one embedding.
 
 Shape suffixes: B batch, G groups (leads, or 1), N patches in time, K kept patches of a group, L tokens
 (G · N), W width of a token, D width of an embedding.
@@ -7,9 +7,9 @@ Shape suffixes: B batch, G groups (leads, or 1), N patches in time, K kept patch
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -108,16 +108,62 @@ class Encoding(NamedTuple):
     separators: bool
 
 
-class Encoder(nn.Module):
-    """Windows → tokens and embeddings. A subclass sets `width` and `tokenizer`.
+class Embedder(nn.Module):
+    """Streams of windows, of one modality or several → one embedding a window, and tokens."""
+
+    config: Any
+    """What it is made from: a frozen dataclass."""
+    width: int
+    """Of a token."""
+
+    @property
+    @abstractmethod
+    def dim(self) -> int:
+        """Width of an embedding."""
+
+    @property
+    @abstractmethod
+    def inputs(self) -> Sequence[PatchConfig]:
+        """What it reads of each modality."""
+
+    @abstractmethod
+    def embed(self, streams: Mapping[str, Windows], weight_BM2: Tensor | None = None) -> Tensor:
+        """Embeddings [B, D]. `weight_BM2` are factors on the two branches of each of the M blocks that may be
+        skipped (stochastic depth). Raises `ValueError` where nothing that it reads is among the streams."""
+
+    @abstractmethod
+    def embed_tokens(self, streams: Mapping[str, Windows]) -> tuple[Tensor, Tensor]:
+        """(tokens [B, L, W]; which have samples, bool [B, L])."""
+
+    @abstractmethod
+    def token_count(self, channels: Mapping[str, Sequence[str]], window_s: float) -> int:
+        """L, of windows of so many seconds with these channels of each modality."""
+
+    @property
+    @abstractmethod
+    def layers(self) -> Sequence[nn.Module]:
+        """Blocks in order, each of which leaves what the next one reads."""
+
+    @abstractmethod
+    def stages(self) -> Iterator[nn.Module]:
+        """All parts from the input to the output, which may learn at different rates."""
+
+    @property
+    def skippable(self) -> int:
+        """Blocks that stochastic depth may skip."""
+        return 0
+
+
+class Encoder(Embedder):
+    """Windows of one modality → tokens and embeddings. A subclass sets `width` and `tokenizer`.
 
     `forward` of one batch's windows gives the embeddings [B, D]; missing patches have no part in them.
     """
 
     causal: ClassVar[bool] = False
     """Whether a token knows nothing of what comes after it."""
+    config: EncoderConfig
     tokenizer: Patcher
-    width: int
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
@@ -144,18 +190,30 @@ class Encoder(nn.Module):
         """The final norm, where there is one."""
 
     @property
-    @abstractmethod
-    def layers(self) -> Sequence[nn.Module]:
-        """Blocks in order, each of which leaves tokens as `run` does."""
+    def inputs(self) -> Sequence[PatchConfig]:
+        return (self.config.patch,)
 
-    @abstractmethod
-    def stages(self) -> Iterator[nn.Module]:
-        """All parts from the input to the output, which may learn at different rates."""
+    def embed(self, streams: Mapping[str, Windows], weight_BM2: Tensor | None = None) -> Tensor:
+        embeddings: Tensor = self(self.own(streams), weight_BM2)
+        return embeddings
 
-    @property
-    def skippable(self) -> int:
-        """Blocks that stochastic depth may skip."""
-        return 0
+    def embed_tokens(self, streams: Mapping[str, Windows]) -> tuple[Tensor, Tensor]:
+        return self.tokens(self.own(streams))
+
+    def own(self, streams: Mapping[str, Windows]) -> Windows:
+        """The windows that it reads. Raises `ValueError` where they are not there."""
+        found = of_modality(streams, self.config.patch.modality)
+        if found is None:
+            raise ValueError(
+                f"the encoder reads {self.config.patch.modality}, but the windows hold "
+                f"{', '.join(streams) or 'nothing'}"
+            )
+        return found
+
+    def token_count(self, channels: Mapping[str, Sequence[str]], window_s: float) -> int:
+        patch = self.config.patch
+        groups = 1 if self.tokenizer.joint else len(channels[patch.modality])
+        return groups * (round(window_s * patch.rate_hz) // patch.samples)
 
     def forward(self, windows: Windows, weight_BM2: Tensor | None = None) -> Tensor:
         """Windows → embeddings [B, D]."""
@@ -182,6 +240,11 @@ class Encoder(nn.Module):
         """Tokens as a layer leaves them → embeddings [B, D], of patches that are there."""
         tokens_BGNW = self.grouped(self.normed(tokens), there_BGN.shape[1])
         return pooled(tokens_BGNW.flatten(1, 2), there_BGN.flatten(1), self.config.pool)
+
+
+def of_modality(streams: Mapping[str, Windows], modality: str) -> Windows | None:
+    """The stream of a modality, whatever it is called."""
+    return next((w for w in streams.values() if w.modality == modality), None)
 
 
 def pooled(tokens_BLW: Tensor, there_BL: Tensor, how: str) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,28 +24,28 @@ from torch import Tensor, nn
 from ..files import folder_aside
 from ..signals import Preprocessing, Recording, preprocess, quantize
 from ..signals.types import MISSING, Signal
-from ..signals.windows import Windows
-from .encoder import Encoder
-from .make_encoder import make_encoder, stored_config
+from ..signals.windows import Windows, chosen_rows
+from .encoder import Embedder
+from .make_embedder import make_embedder, stored_config
 
-FORMAT = 1
+FORMAT = 2
 """Version of the folder's layout."""
 TRAINING = "training.parquet"
 
 
 class PretrainedModel(nn.Module):
-    """An encoder with the preprocessing it was trained on."""
+    """An encoder with the preprocessing of each modality that it was trained on."""
 
     def __init__(
         self,
-        encoder: Encoder,
-        preprocessing: Preprocessing,
+        encoder: Embedder,
+        preprocessing: Mapping[str, Preprocessing],
         window_s: float,
         facts: dict[str, Any],
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.preprocessing = preprocessing
+        self.preprocessing = dict(preprocessing)
         self.window_s = window_s
         self.facts = facts
 
@@ -53,48 +54,56 @@ class PretrainedModel(nn.Module):
         """Width of an embedding."""
         return self.encoder.dim
 
-    def forward(self, windows: Windows) -> Tensor:
-        """Preprocessed windows → embeddings [B, D]."""
-        embeddings: Tensor = self.encoder(windows)
-        return embeddings
+    def forward(self, streams: Mapping[str, Windows]) -> Tensor:
+        """Preprocessed windows by modality, or by stream → embeddings [B, D]."""
+        return self.encoder.embed(streams)
 
     @torch.no_grad()
     def embed(self, recording: Recording, batch: int = 64) -> NDArray[np.float32]:
         """Embeddings [windows, D] of a recording at its own rate, in its own lead order.
 
         Windows follow one another without overlap; a recording shorter than a window gives one, its end
-        marked missing, and a shorter remainder at the end is left out. Channels the model knows and the
-        recording lacks are simply absent. Raises `KeyError` where none of them is there.
+        marked missing, and a shorter remainder at the end is left out. Channels and modalities
+        that the model knows and the recording lacks are simply absent. Raises `KeyError` where none of them is there.
         """
         training = self.training
         self.eval()
-        windows = self.windows(recording)
+        streams = self.windows(recording)
         device = next(self.parameters()).device
         parts = []
-        for first in range(0, len(windows.samples), batch):
-            part = dataclasses.replace(
-                windows,
-                samples=windows.samples[first : first + batch],
-                scale=windows.scale[first : first + batch],
-                offset=windows.offset[first : first + batch],
-            )
-            parts.append(self(part.to(device)).float().cpu())
+        for first in range(0, len(next(iter(streams.values())).samples), batch):
+            rows = slice(first, first + batch)
+            part = {m: chosen_rows(windows, rows).to(device) for m, windows in streams.items()}
+            parts.append(self(part).float().cpu())
         self.train(training)
         embeddings: NDArray[np.float32] = torch.cat(parts).numpy()
         return embeddings
 
-    def windows(self, recording: Recording) -> Windows:
-        """A recording as the model's windows: channels by name, preprocessed, quantized like a shard."""
-        patch = self.encoder.config.patch
-        signal = recording.signal(patch.modality)
-        present = tuple(c for c in patch.channels if c in signal.channels)
-        if not present:
+    def windows(self, recording: Recording) -> dict[str, Windows]:
+        """A recording as the model's windows by modality: channels by name, preprocessed, quantized like a shard.
+
+        Raises `KeyError` where it has no channel that the model reads.
+        """
+        held = {signal.modality for signal in recording.signals}
+        found: dict[str, Windows] = {}
+        for patch in self.encoder.inputs:
+            if patch.modality not in held:
+                continue
+            signal = recording.signal(patch.modality)
+            present = tuple(c for c in patch.channels if c in signal.channels)
+            if present:
+                how = self.preprocessing[patch.modality]
+                ready = quantize(preprocess(signal.select(present), how))
+                found[patch.modality] = cut_windows(ready, round(self.window_s * patch.rate_hz))
+        if not found:
+            wanted = "; ".join(f"{p.modality} {', '.join(p.channels)}" for p in self.encoder.inputs)
+            there = "; ".join(f"{s.modality} {', '.join(s.channels)}" for s in recording.signals)
             raise KeyError(
-                f"{recording.dataset} {recording.record}: none of the model's channels {list(patch.channels)} "
-                f"is among {list(signal.channels)}"
+                f"{recording.dataset} {recording.record}: none of the model's channels ({wanted}) is among its "
+                f"own ({there})"
             )
-        ready = quantize(preprocess(signal.select(present), self.preprocessing))
-        return cut_windows(ready, round(self.window_s * patch.rate_hz))
+        count = min(len(windows.samples) for windows in found.values())
+        return {m: chosen_rows(windows, slice(count)) for m, windows in found.items()}
 
 
 def cut_windows(signal: Signal, length: int) -> Windows:
@@ -120,8 +129,8 @@ def cut_windows(signal: Signal, length: int) -> Windows:
 
 def save_model(
     folder: Path,
-    encoder: Encoder,
-    preprocessing: Preprocessing,
+    encoder: Embedder,
+    preprocessing: Mapping[str, Preprocessing],
     window_s: float,
     facts: dict[str, Any],
     card: str,
@@ -134,7 +143,7 @@ def save_model(
     config = {
         "format": FORMAT,
         "encoder": dataclasses.asdict(encoder.config),
-        "preprocessing": dataclasses.asdict(preprocessing),
+        "preprocessing": {m: dataclasses.asdict(how) for m, how in preprocessing.items()},
         "window_s": window_s,
         "facts": facts,
     }
@@ -185,7 +194,7 @@ def load_model(source: str | Path) -> PretrainedModel:
             f"{folder}/config.json has layout {config.get('format')!r}, this biofm reads {FORMAT}: "
             "install the version that wrote it"
         )
-    encoder = make_encoder(stored_config(config["encoder"]))
+    encoder = make_embedder(stored_config(config["encoder"]))
     try:
         weights = load_file(folder / "model.safetensors")
     except (OSError, SafetensorError) as error:
@@ -203,9 +212,8 @@ def load_model(source: str | Path) -> PretrainedModel:
             f"{folder}/model.safetensors does not fit its config.json at {wrong[:5]}: the folder is damaged"
         )
     encoder.load_state_dict(weights)
-    model = PretrainedModel(
-        encoder, Preprocessing(**config["preprocessing"]), config["window_s"], config["facts"]
-    )
+    preprocessing = {m: Preprocessing(**how) for m, how in config["preprocessing"].items()}
+    model = PretrainedModel(encoder, preprocessing, config["window_s"], config["facts"])
     return model.eval()
 
 

@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..signals import Preprocessing, Recording, preprocess, quantize
-from ..signals.windows import Windows, crop, first_rows, with_channels
+from ..signals.windows import Windows, chosen_rows, crop, with_channels
 from .backbones import Backbone, make_backbone
 from .pretrained import cut_windows, write_model_folder
 
@@ -147,7 +147,7 @@ class TaskModel(nn.Module):
             length = round(self.inputs.window_s * ready.rate_hz)
             found[modality] = with_channels(cut_windows(ready, length), channels)
         count = min(len(windows.samples) for windows in found.values())
-        return {modality: first_rows(windows, count) for modality, windows in found.items()}
+        return {modality: chosen_rows(windows, slice(count)) for modality, windows in found.items()}
 
     def cropped(
         self, streams: Mapping[str, Windows], start_s: float | Tensor

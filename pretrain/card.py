@@ -6,6 +6,10 @@ from typing import Any
 
 from .. import __version__
 from ..evaluation.report.provenance import commit
+from ..models.encoder import EncoderConfig
+from ..models.make_embedder import AnyConfig
+from ..models.multimodal import MultimodalConfig
+from ..models.tokenizer import PatchConfig
 from .configuration import PretrainConfig
 from .objectives.base import Objective
 from .provenance import Provenance
@@ -19,16 +23,12 @@ def model_card(
     known: dict[str, float],
 ) -> str:
     """The card as Markdown."""
-    encoder, how = objective.encoder, origin.preprocessing
-    patch = encoder.config.patch
-    band = (
-        f"{how.highpass_hz or 0:g}–{how.lowpass_hz:g} Hz"
-        if how.lowpass_hz
-        else f"above {how.highpass_hz or 0:g} Hz"
-    )
+    encoder = objective.encoder
+    modalities = [patch.modality for patch in encoder.inputs]
     warning = "".join(f"> **{notice}**\n\n" for notice in origin.notices)
     parameters = sum(p.numel() for p in encoder.parameters())
-    size = f"{encoder.config.backbone} {encoder.config.size}, {parameters / 1e6:.2f} M parameters"
+    kinds = dict.fromkeys(f"{c.backbone} {c.size}" for c in configs(config.model))
+    size = f"{' and '.join(kinds)}, {parameters / 1e6:.2f} M parameters"
     loss = facts.get("validation_loss")
     metrics = "" if loss is None else f"| validation loss on {objective.loss_of} | {loss:.4f} |\n"
     metrics += "".join(
@@ -36,11 +36,11 @@ def model_card(
     )
     return f"""---
 library_name: biofm
-tags: [biosignals, {patch.modality}, self-supervised]
+tags: [biosignals, {", ".join(modalities)}, self-supervised]
 ---
 # {config.run.out.name}
 
-{warning}A {patch.modality.upper()} encoder ({size}, \
+{warning}{" and ".join(m.upper() for m in modalities)} encoder ({size}, \
 embeddings of {encoder.dim}) pretrained by {objective.method}. For research; not a medical device.
 
 ```python
@@ -52,8 +52,23 @@ embeddings = load_model("path/to/this/folder").embed(read_recording("path/to/rec
 |---|---|
 | licence of the data | {", ".join(origin.licences)} |
 | training windows | {facts["training_windows"]} of {config.data.window_s:g} s |
-| channels | {", ".join(patch.channels)} |
-| preprocessing | {how.rate_hz:g} Hz, {band} (Butterworth order {how.order}, both directions) |
-| optimizer step | {facts["step"]} |
+{"".join(reads(patch, origin) for patch in encoder.inputs)}| optimizer step | {facts["step"]} |
 {metrics}| biofm | {__version__}, commit {commit()} |
 """
+
+
+def configs(model: AnyConfig) -> list[EncoderConfig]:
+    """That of each modality."""
+    return list(model.encoders.values()) if isinstance(model, MultimodalConfig) else [model]
+
+
+def reads(patch: PatchConfig, origin: Provenance) -> str:
+    """The rows of one modality: its channels, and how they were prepared."""
+    how = origin.preprocessing[patch.modality]
+    low, high = how.highpass_hz or 0, how.lowpass_hz
+    band = f"{low:g}–{high:g} Hz" if high else f"above {low:g} Hz"
+    return (
+        f"| channels ({patch.modality}) | {', '.join(patch.channels)} |\n"
+        f"| preprocessing ({patch.modality}) | {how.rate_hz:g} Hz, {band} (Butterworth order {how.order}, both "
+        "directions) |\n"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ class Provenance:
     licences: tuple[str, ...]
     synthetic: bool
     notices: tuple[str, ...]
-    preprocessing: Preprocessing
+    preprocessing: Mapping[str, Preprocessing]
     shards: tuple[str, ...]
 
     @property
@@ -43,21 +44,18 @@ class Provenance:
 def provenance(reader: WindowReader) -> Provenance:
     """What the folders of a reader say. Raises `ValueError` where they were preprocessed differently."""
     manifests = reader.manifests
-    for modality in reader.config.channels:
-        _one_way(reader, modality)
-    lead = next(iter(reader.config.channels))
     return Provenance(
         title=" + ".join(dict.fromkeys(m["title"] for m in manifests)),
         licences=tuple(dict.fromkeys(m["licence"] for m in manifests)),
         synthetic=reader.synthetic,
         notices=tuple(dict.fromkeys(notice for m in manifests for notice in m["notices"])),
-        preprocessing=Preprocessing(**manifests[0]["config"]["preprocessing"][lead]),
+        preprocessing={m: _one_way(reader, m) for m in reader.config.channels},
         shards=tuple(name.rstrip("/").rpartition("/")[2] for name in reader.config.shards),
     )
 
 
-def _one_way(reader: WindowReader, modality: str) -> None:
-    """Raises `ValueError` where folders that have a modality were preprocessed differently."""
+def _one_way(reader: WindowReader, modality: str) -> Preprocessing:
+    """How a modality was prepared. Raises `ValueError` where folders that have it differ in that."""
     folders = zip(reader.config.shards, reader.manifests, reader.held, strict=True)
     ways = [
         (name, Preprocessing(**manifest["config"]["preprocessing"][modality]))
@@ -70,3 +68,4 @@ def _one_way(reader: WindowReader, modality: str) -> None:
                 f"{name} was preprocessed as {way}, {ways[0][0]} as {ways[0][1]}: one model needs one "
                 f"way; build both with the same preprocessing of {modality}"
             )
+    return ways[0][1]

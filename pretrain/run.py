@@ -10,8 +10,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from accelerate import Accelerator
 
-from ..models.encoder import Encoder
-from ..models.make_encoder import make_encoder
+from ..models.encoder import Embedder
+from ..models.make_embedder import make_embedder
 from ..models.pretrained import save_model
 from ..shards.contents import contents
 from ..shards.index import stream_name
@@ -45,13 +45,14 @@ class Shown(Generic[T]):
 
 def run(
     config: PretrainConfig,
-    make_objective: Callable[[Encoder, str], T],
+    make_objective: Callable[[Any, str], T],
     shown: Shown[T] | None = None,
     *,
     idle: bool = False,
 ) -> Path:
     """Train, or go on training; returns the folder of the best model.
 
+    `make_objective` is given the encoder that `config.model` says, and the name of the (first) stream it reads.
     `idle` says that a step may leave parameters out, such as those that stand in for missing channels.
     """
     resume_from = resume_point(config)
@@ -60,13 +61,16 @@ def run(
         ensure_twin(config.data.shards)
     accelerator.wait_for_everyone()
     torch.manual_seed(config.run.seed)
-    stream = stream_name(config.model.patch.modality, config.model.patch.rate_hz)
-    objective = make_objective(make_encoder(config.model), stream).to(accelerator.device)
+    encoder = make_embedder(config.model)
+    stream = stream_name(encoder.inputs[0].modality, encoder.inputs[0].rate_hz)
+    objective = make_objective(encoder, stream)
     readers = [
         WindowReader(config.data, split, seed=config.run.seed, views=objective.views)
         for split in ("train", "validation")
     ]
-    check_rate(config, readers[0])
+    check_rates(encoder, readers[0])
+    objective.begin(readers[0])
+    objective.to(accelerator.device)
     origin = provenance(readers[0])
     parts = make_parts(config, accelerator, objective, readers[0], readers[1], origin, shown)
     progress = train(config, accelerator, resume_from, parts)
@@ -126,7 +130,7 @@ def make_parts(
             "synthetic": str(origin.synthetic).lower(),
             "objective": type(objective).__name__,
         },
-        tokens_per_window(objective, training, accelerator),
+        tokens_per_window(objective, training),
         write_model,
         draw,
         blocks=objective.blocks(),
@@ -135,18 +139,26 @@ def make_parts(
     )
 
 
-def tokens_per_window(objective: Objective, train: WindowReader, accelerator: Accelerator) -> float:
+def tokens_per_window(objective: Objective, train: WindowReader) -> float:
     """Tokens of a window before any is masked."""
-    batch = next(iter(train.evaluation_batches(micro_batch=1, rank=0, ranks=1)))
-    windows = batch.to(accelerator.device).streams[objective.stream]
-    encoder = objective.encoder
-    return float(encoder.there(encoder.tokenizer.patches(windows)).numel())
-
-
-def check_rate(config: PretrainConfig, train: WindowReader) -> None:
-    """Shards and model must agree on the sampling rate. Raises `ValueError`."""
-    if train.rate_hz != config.model.patch.rate_hz:
-        raise ValueError(
-            f"the shards hold {config.model.patch.modality} at {train.rate_hz:g} Hz, the model reads "
-            f"{config.model.patch.rate_hz:g} Hz: set model.patch.rate_hz, or build shards at that rate"
+    return float(
+        objective.encoder.token_count(
+            train.config.channels, train.config.window_s * objective.views
         )
+    )
+
+
+def check_rates(encoder: Embedder, train: WindowReader) -> None:
+    """Shards and model must agree on modalities and sampling rates. Raises `ValueError`."""
+    found = train.rates_hz
+    for patch in encoder.inputs:
+        if patch.modality not in found:
+            raise ValueError(
+                f"the model reads {patch.modality}, but data.channels names {', '.join(found)}: name its channels "
+                "there too"
+            )
+        if found[patch.modality] != patch.rate_hz:
+            raise ValueError(
+                f"the shards hold {patch.modality} at {found[patch.modality]:g} Hz, the model reads "
+                f"{patch.rate_hz:g} Hz: set model.patch.rate_hz, or build shards at that rate"
+            )

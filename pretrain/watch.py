@@ -172,9 +172,8 @@ class Watch:
             # Batches are the same at any number of ranks, and with them the numbers to the last bit.
             if number % ranks != rank:
                 continue
-            windows = batch.to(accelerator.device).streams[self.objective.stream]
             with autocast(accelerator):
-                z_BD = encoder(windows)
+                z_BD = encoder.embed(batch.to(accelerator.device).streams)
             places = np.full(len(batch), -1) if truth is None else truth.places(batch)
             kept.append((number, z_BD, batch.subjects.numpy(), places))
         encoder.train(training)

@@ -235,6 +235,11 @@ class WindowReader:
         return self._table.locate(windows_N, self.seed, None).rows_N
 
     @property
+    def subjects(self) -> int:
+        """How many subjects there are; `Batch.subjects` numbers them from 0."""
+        return int(self._subjects_R.max()) + 1
+
+    @property
     def rates_hz(self) -> dict[str, float]:
         """Modality → its sampling rate."""
         return {seg.modality: seg.rate_hz for seg in self._streams}

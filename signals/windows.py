@@ -129,7 +129,7 @@ def with_channels(windows: Windows, channels: tuple[str, ...]) -> Windows:
     )
 
 
-def first_rows(windows: Windows, count: int) -> Windows:
-    """The first windows of a batch."""
-    parts = {k: getattr(windows, k)[:count] for k in ("samples", "scale", "offset")}
+def chosen_rows(windows: Windows, rows: slice) -> Windows:
+    """Some windows of a batch."""
+    parts = {k: getattr(windows, k)[rows] for k in ("samples", "scale", "offset")}
     return replace(windows, **parts)

@@ -27,7 +27,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     encoder = ViTEncoder(EncoderConfig(depth=1, patch=PatchConfig(samples=20)))
     path = tmp_path_factory.mktemp("model") / "model"
     save_model(
-        path, encoder, Preprocessing(100.0, 0.5, 40.0), 10.0, {"synthetic": True}, "# A card\n"
+        path, encoder, {"ecg": Preprocessing(100.0, 0.5, 40.0)}, 10.0, {"synthetic": True}, "# A card\n"
     )
     return path
 
@@ -58,7 +58,7 @@ def test_a_recording_shorter_than_a_window_gives_one_and_no_known_lead_is_an_err
 ) -> None:
     model = load_model(folder)
     assert model.embed(ecg(500.0, seconds=6.0)).shape == (1, 192)
-    with pytest.raises(KeyError, match="0 signals of 'ecg'"):
+    with pytest.raises(KeyError, match="none of the model's channels"):
         model.embed(dataclasses.replace(ecg(500.0), signals=()))
 
 

@@ -107,18 +107,18 @@ def explained_encoder(
 
     Raises `ValueError` where it has no such window, or the encoder does not read ECG.
     """
-    patch = model.encoder.config.patch
-    if patch.modality != "ecg":
-        raise ValueError(f"this encoder reads {patch.modality}, and the picture is ECG paper")
     encoder = model.eval().encoder
     if not isinstance(encoder, ViTEncoder):
         raise ValueError(
-            f"{name} is an encoder of the kind {encoder.config.backbone}, and attention is drawn of a vit alone"
+            f"{name} is a {type(encoder).__name__}, and attention is drawn of a ViTEncoder alone"
         )
-    windows = one_window(model.windows(recording), window)
+    patch = encoder.config.patch
+    if patch.modality != "ecg":
+        raise ValueError(f"this encoder reads {patch.modality}, and the picture is ECG paper")
+    windows = one_window(model.windows(recording)["ecg"], window)
     importance = encoder_importance(encoder, windows)[0].cpu().numpy()
     how = "attention rollout over time × each lead's share by occlusion"
-    if not model.encoder.tokenizer.joint:
+    if not encoder.tokenizer.joint:
         how = "attention rollout over leads and time"
     return draw_importance(
         shown_mv(windows),

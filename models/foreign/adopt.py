@@ -37,9 +37,8 @@ def adopt(checkpoint: Path, *, like: str, out: Path) -> Path:
         "licences": [foreign.licence],
         "synthetic": False,
     }
-    save_model(
-        out, encoder, foreign.preprocessing, foreign.window_s, facts, card(foreign, fit, facts)
-    )
+    how = {fit.config.patch.modality: foreign.preprocessing}
+    save_model(out, encoder, how, foreign.window_s, facts, card(foreign, fit, facts))
     return out
 
 

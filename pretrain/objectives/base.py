@@ -4,6 +4,7 @@
   synchronise.
 - `count(batch)`, the number of targets that `forward` will return, found without the model, so that a step's
   total is known before its first backward pass.
+- `begin(train)`, where its parts depend on the training windows (how many subjects there are).
 - `after_step(done)`, where something follows each optimizer step (a target that moves slowly).
 - `parameter_groups()`, where parameters learn at different rates: (their names, factor on the rate).
 """
@@ -16,7 +17,8 @@ from typing import ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from ...models.encoder import Encoder
+from ...models.encoder import Embedder
+from ...shards.reader import WindowReader
 from ...signals.windows import Batch
 
 
@@ -32,7 +34,7 @@ class Outcome(NamedTuple):
 
 
 class Objective(nn.Module):
-    """An encoder, and what it is trained by; `stream` names the windows it reads."""
+    """An encoder, and what it is trained by; `stream` names the windows it reads, the first of several."""
 
     views: int = 1
     """Adjacent windows that stand end to end in a row of a batch."""
@@ -41,7 +43,7 @@ class Objective(nn.Module):
     loss_of: ClassVar[str]
     """What cards call its validation loss."""
 
-    def __init__(self, encoder: Encoder, stream: str) -> None:
+    def __init__(self, encoder: Embedder, stream: str) -> None:
         super().__init__()
         self.encoder = encoder
         self.stream = stream
@@ -49,6 +51,9 @@ class Objective(nn.Module):
     @abstractmethod
     def forward(self, batch: Batch) -> Outcome:
         """The loss of a batch."""
+
+    def begin(self, train: WindowReader) -> None:
+        """What depends on who is trained on: called once before the parameters go to the optimizer."""
 
     def after_step(self, done: float) -> None:
         """What follows an optimizer step; `done` is the share of the run's steps that are behind it, in (0, 1]."""

@@ -72,6 +72,7 @@ class Reconstruction(NamedTuple):
 class MAE(Objective):
     """Encoder, decoder and loss. Called through `forward` alone, as data-parallel wrappers need."""
 
+    encoder: Encoder
     method = "masked autoencoding"
     loss_of = "hidden samples"
 

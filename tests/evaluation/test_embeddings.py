@@ -49,7 +49,7 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def made(seed: int = 0, depth: int = 3, **patch: Any) -> PretrainedModel:
     torch.manual_seed(seed)
     config = EncoderConfig(size="mini", depth=depth, patch=PatchConfig(**{"samples": 50} | patch))
-    return PretrainedModel(ViTEncoder(config), PREPROCESSING, 10.0, {}).eval()
+    return PretrainedModel(ViTEncoder(config), {config.patch.modality: PREPROCESSING}, 10.0, {}).eval()
 
 
 def reading(
@@ -92,7 +92,7 @@ def test_the_second_time_they_are_read(
     # From elsewhere, under another name, and the model through its folder.
     shutil.copytree(twin[1], tmp_path / "elsewhere")
     model = made()
-    save_model(tmp_path / "model", model.encoder, PREPROCESSING, 10.0, {}, "a card")
+    save_model(tmp_path / "model", model.encoder, {"ecg": PREPROCESSING}, 10.0, {}, "a card")
     again = embed(
         load_model(tmp_path / "model"),
         reading(tmp_path / "elsewhere", "all", rows=pl.col("split") == "train"),
@@ -163,7 +163,7 @@ def test_windows_at_annotations_are_told_apart(tmp_path: Path) -> None:
         build("continuous_pressure", [tree], tmp_path / "shards", config, workers=1, progress=False)
     model = made(modality="ppg", channels=("ppg",), rate_hz=125.0)
     assert config.preprocessing.ppg is not None
-    model.preprocessing = config.preprocessing.ppg
+    model.preprocessing = {"ppg": config.preprocessing.ppg}
     digests = set()
     for before_s in (0.5, 0.6):
         reader = WindowReader(
@@ -340,7 +340,7 @@ def test_windows_that_the_model_was_not_made_for_are_refused(
 ) -> None:
     reader = reading(twin[1])
     model = made()
-    model.preprocessing = replace(PREPROCESSING, lowpass_hz=35.0)
+    model.preprocessing = {"ecg": replace(PREPROCESSING, lowpass_hz=35.0)}
     with pytest.raises(ValueError, match=r"shards: ecg was prepared as .*40\.0.* from .*35\.0"):
         embed(model, reader, tmp_path)
     with pytest.raises(ValueError, match="the model reads ppg, but these windows hold ecg"):

@@ -40,7 +40,7 @@ def made(norm: Any = "tokens", **patch: Any) -> PretrainedModel:
     with torch.no_grad():
         encoder.blocks.norm.weight.uniform_(0.5, 2.0)
         encoder.blocks.norm.bias.uniform_(-0.5, 0.5)
-    return PretrainedModel(encoder, Preprocessing(100.0, 0.5, 40.0), 10.0, {}).eval()
+    return PretrainedModel(encoder, {"ecg": Preprocessing(100.0, 0.5, 40.0)}, 10.0, {}).eval()
 
 
 def reading(shards: Path, **config: Any) -> WindowReader:

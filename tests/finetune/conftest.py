@@ -55,5 +55,5 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("of_beats", PatchConfig(channels=("II",), samples=24)),
     ):
         encoder = ViTEncoder(EncoderConfig(depth=2, patch=patch))
-        save_model(root / name, encoder, prepared, 10.0, {}, "")
+        save_model(root / name, encoder, {"ecg": prepared}, 10.0, {}, "")
     return root

@@ -91,7 +91,7 @@ def test_models_that_are_nowhere_or_of_other_data_are_refused(
     ):
         make_backbone(config_of(material, "resnet81"), reader)
     other = ViTEncoder(EncoderConfig(depth=1, patch=PatchConfig(samples=50)))
-    save_model(tmp_path / "other", other, Preprocessing(100.0, 1.0, 40.0), 10.0, {}, "")
+    save_model(tmp_path / "other", other, {"ecg": Preprocessing(100.0, 1.0, 40.0)}, 10.0, {}, "")
     with pytest.raises(ValueError, match=r"ecg was prepared as .*build shards with the model's"):
         make_backbone(config_of(material, str(tmp_path / "other")), reader)
 

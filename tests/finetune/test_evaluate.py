@@ -62,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(seed)
         encoder = ViTEncoder(EncoderConfig(depth=1, patch=PatchConfig(samples=50)))
         how = Preprocessing(100.0, 0.5, 40.0)
-        save_model(root / name / "best", encoder, how, 10.0, {}, "", training=learned)
+        save_model(root / name / "best", encoder, {"ecg": how}, 10.0, {}, "", training=learned)
     (root / "super.yaml").write_text(SUPER)
     (root / "rhythm.yaml").write_text(RHYTHM)
     (root / "small.yaml").write_text(SMALL)

@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, depth, seed in (("one", 1, 0), ("two", 1, 1), ("deep", 2, 0)):
         torch.manual_seed(seed)
         encoder = ViTEncoder(EncoderConfig(depth=depth, patch=PatchConfig(samples=50)))
-        save_model(root / name, encoder, preprocessing, 10.0, {}, "")
+        save_model(root / name, encoder, {"ecg": preprocessing}, 10.0, {}, "")
     (root / "task.yaml").write_text(TASK)
     return root
 

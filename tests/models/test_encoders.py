@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from biofm.models.encoder import SIZES, Encoder, EncoderConfig, pooled
-from biofm.models.make_encoder import ENCODERS, make_encoder, stored_config
+from biofm.models.make_embedder import stored_config
+from biofm.models.make_encoder import ENCODERS, make_encoder
 from biofm.models.masks import Mask
 from biofm.models.pretrained import load_model, save_model
 from biofm.models.sequence import SequenceEncoder
@@ -145,12 +146,12 @@ def test_cpc_as_published_has_its_number_of_parameters() -> None:
 @pytest.mark.parametrize("backbone", KINDS)
 def test_it_comes_back_from_its_folder(backbone: str, tmp_path: Any) -> None:
     encoder = made(backbone)
-    save_model(tmp_path / "m", encoder, Preprocessing(rate_hz=100.0), 8.0, {}, "card")
+    save_model(tmp_path / "m", encoder, {"ecg": Preprocessing(rate_hz=100.0)}, 8.0, {}, "card")
     again = load_model(tmp_path / "m")
     assert (
         again.encoder.config == encoder.config == stored_config(dataclasses.asdict(encoder.config))
     )
-    torch.testing.assert_close(again(windows()), encoder(windows()))
+    torch.testing.assert_close(again({"ecg": windows()}), encoder(windows()))
 
 
 @pytest.mark.parametrize(

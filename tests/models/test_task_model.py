@@ -146,7 +146,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("models")
     save_task_model(root / "task", model_of(), "")
     encoder = ViTEncoder(EncoderConfig(depth=1, patch=PatchConfig(samples=50)))
-    save_model(root / "encoder", encoder, PREPARED, 10.0, {}, "")
+    save_model(root / "encoder", encoder, {"ecg": PREPARED}, 10.0, {}, "")
     return root
 
 

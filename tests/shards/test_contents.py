@@ -133,7 +133,7 @@ def test_a_model_folder_carries_it_and_stays_small(shards: Path, tmp_path: Path)
     what = contents(reader(shards))
     for name, training in (("with", what), ("without", None)):
         way = Preprocessing(patch.rate_hz)
-        save_model(tmp_path / name, encoder, way, 10.0, {}, "card", training)
+        save_model(tmp_path / name, encoder, {"ecg": way}, 10.0, {}, "card", training)
     kept = training_contents(tmp_path / "with")
     assert kept is not None
     assert kept.equals(what)

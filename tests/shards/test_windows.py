@@ -313,7 +313,7 @@ def test_folders_must_have_been_preprocessed_alike_in_all_modalities_that_both_h
     folder = built(Random(4, only=("ecg", "hr")), gentle, tmp_path / "out")
     channels = {"ecg": ("I",), "hr": ("hr",)}
     alike = WindowReader(DataConfig((mixture[1], folder), channels=channels), "train", seed=0)
-    assert provenance(alike).preprocessing == Preprocessing(20.0)
+    assert provenance(alike).preprocessing["ecg"] == Preprocessing(20.0)
     differing = WindowReader(DataConfig((mixture[2], folder), channels=channels), "train", seed=0)
     with pytest.raises(ValueError, match="the same preprocessing of hr"):
         provenance(differing)

@@ -48,7 +48,7 @@ def task() -> Task:
 def encoder(seed: int = 0) -> PretrainedModel:
     torch.manual_seed(seed)
     small = ViTEncoder(EncoderConfig(depth=1, patch=PatchConfig(samples=50)))
-    return PretrainedModel(small, Preprocessing(100.0, 0.5, 40.0), 10.0, {})
+    return PretrainedModel(small, {"ecg": Preprocessing(100.0, 0.5, 40.0)}, 10.0, {})
 
 
 def made(reader: WindowReader, words: list[str] | None = None) -> Section:

@@ -35,7 +35,7 @@ def test_from_a_file_to_a_picture(span: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
     patch = PatchConfig(samples=20, span=span)  # type: ignore[arg-type] # parametrized as text
     encoder = ViTEncoder(EncoderConfig(depth=1, patch=patch))
-    save_model(tmp_path / "model", encoder, Preprocessing(100.0, 0.5, 40.0), 10.0, {}, "")
+    save_model(tmp_path / "model", encoder, {"ecg": Preprocessing(100.0, 0.5, 40.0)}, 10.0, {}, "")
     time_s = np.arange(10_000) / 500
     x_mv = np.stack([np.sin(2 * np.pi * (1 + lead / 5) * time_s) for lead in range(12)], axis=1)
     wfdb.wrsamp(
@@ -118,6 +118,6 @@ def test_of_a_task_model_the_likeliest_answer_or_the_named_one(kind: str, tmp_pa
 def test_an_encoder_of_another_modality_is_refused() -> None:
     patch = PatchConfig(modality="ppg", channels=("ppg",), rate_hz=32.0, samples=16)
     encoder = ViTEncoder(EncoderConfig(depth=1, patch=patch))
-    model = PretrainedModel(encoder, Preprocessing(32.0), 10.0, {})
+    model = PretrainedModel(encoder, {"ppg": Preprocessing(32.0)}, 10.0, {})
     with pytest.raises(ValueError, match="reads ppg, and the picture is ECG paper"):
         explained_encoder(model, Recording("d", "r", "s", ()), 0, "r")

@@ -145,10 +145,10 @@ def test_it_is_the_same_function_as_the_published_one(
         [st_mem_embedding(double, x, depth=6, heads=3) for x in standardised(windows)]
     )
     with torch.no_grad():
-        found = model(windows)
+        found = model({"ecg": windows})
     torch.testing.assert_close(found.double(), expected, rtol=1e-4, atol=2e-5)
     assert (expected[0] - expected[1]).abs().max() > 1e-3
-    assert torch.equal(pooled_layers(model.encoder, windows, [5]), found)
+    assert torch.equal(pooled_layers(model.encoder, {"ecg": windows}, [5]), found)
 
 
 def test_the_published_sizes_have_the_published_number_of_parameters() -> None:
@@ -177,7 +177,7 @@ def test_embed_on_a_raw_recording_does_what_its_makers_do(mini: Path, tmp_path: 
     waves = [np.sin(2 * np.pi * (1 + 4 * lead) * time_s + lead) for lead in range(12)]
     x_mv = (np.stack(waves) * np.exp(-(((time_s - 4.5) / 1.2) ** 2))).astype(np.float32)
     recording = Recording("test", "r", "s", (Signal("ecg", x_mv, 500.0, LEADS_12),))
-    windows = model.windows(recording)
+    windows = model.windows(recording)["ecg"]
     theirs: NDArray[np.floating[Any]] = dsp.resample(x_mv, 2500, axis=1)
     theirs = dsp.sosfiltfilt(dsp.butter(5, 0.67, "high", fs=250, output="sos"), theirs)
     theirs = dsp.sosfiltfilt(dsp.butter(5, 40, "low", fs=250, output="sos"), theirs)
