@@ -109,7 +109,8 @@ def synchronise_norms(module: nn.Module, accelerator: Accelerator) -> tuple[nn.M
             f"{len(norms)} batch norm(s) take their statistics in each process alone, because torch synchronises them "
             "on GPUs only: a run depends a little on how its batches are dealt out"
         )
-    return nn.SyncBatchNorm.convert_sync_batchnorm(module), None
+    synchronised: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+    return synchronised, None
 
 
 def total(accelerator: Accelerator, values: Tensor) -> Tensor:

@@ -164,7 +164,7 @@ def is_torchs(module: nn.Module) -> bool:
 def recompute(module: nn.Module) -> None:
     """Let its layers keep their input alone, and compute the rest again for the backward pass."""
     for layer in repeated_layers(module):
-        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)  # type: ignore[method-assign]
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
 
 
 def note_state(accelerator: Accelerator, state: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_strategy_that_accelerate_does_not_follow_is_an_error(
         distributed_type=DistributedType.MULTI_CPU, gradient_accumulation_steps=1
     )
     with pytest.raises(RuntimeError, match=rf"asked for {name}, but accelerate took MULTI_CPU"):
-        distributed.check_strategy(followed, unused=False)  # type: ignore[arg-type]
+        distributed.check_strategy(followed, unused=False)
 
 
 @pytest.mark.parametrize(
