@@ -32,3 +32,12 @@ def twin_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         workers=1,
     )
     return folder / "shards"
+
+
+@pytest.fixture(scope="session")
+def pressure_shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of ECG, PPG and arterial pressure of 12 people."""
+    folder = tmp_path_factory.mktemp("pressure")
+    simulate("continuous_pressure", folder / "tree", records=24, progress=False)
+    build("continuous_pressure", [folder / "tree"], folder / "shards", workers=1, progress=False)
+    return folder / "shards"
