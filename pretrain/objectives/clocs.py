@@ -25,7 +25,7 @@ from torch import Tensor
 from ...models.encoder import Encoder
 from ...signals.windows import Batch, Windows, with_channels
 from .base import Objective, Outcome
-from .clocs_loss import clocs_loss
+from .clocs_loss import LEAST_TEMPERATURE, clocs_loss
 from .contrast import gathered
 from .single_leads import cut, embed_leads, embed_whole
 
@@ -46,14 +46,16 @@ class ClocsConfig:
     """cmsc: leads each of which alone is an instance (the paper has II, V2, aVL and aVR); null: an instance has
     all leads of the windows. cmlc and cmsmlc: the leads that are views; null: all of the windows."""
     temperature: float = 0.1
-    """What cosines are divided by."""
+    """What cosines are divided by, at least 0.003."""
     instances: int = 2
     """Instances that a row is cut into, all of one subject: from 2 on, every batch has positives between
     instances, even where each subject has one recording."""
 
     def __post_init__(self) -> None:
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be above 0, not {self.temperature}")
+        if not self.temperature >= LEAST_TEMPERATURE:
+            raise ValueError(
+                f"temperature must be at least {LEAST_TEMPERATURE}, not {self.temperature}"
+            )
         if self.instances < 1:
             raise ValueError(f"instances must be 1 or more, not {self.instances}")
         if self.leads is not None:
