@@ -20,9 +20,10 @@ import pytest
 from biofm.models.decoder import DecoderConfig
 from biofm.models.encoder import EncoderConfig
 from biofm.models.tokenizer import PatchConfig
-from biofm.pretrain import clocs_run, mae_run
+from biofm.pretrain import clocs_run, cpc_run, mae_run
 from biofm.pretrain.configuration import OptimConfig, RunConfig
 from biofm.pretrain.objectives.clocs import Clocs, ClocsConfig
+from biofm.pretrain.objectives.cpc import CPC, CPCConfig
 from biofm.pretrain.objectives.mae import MAE, MAEConfig
 from biofm.pretrain.run import run
 from biofm.pretrain.tracking import read_metrics
@@ -53,7 +54,18 @@ def clocs(data: DataConfig, where: RunConfig) -> Made:
     return config, lambda encoder, stream: Clocs(encoder, objective, stream)
 
 
-OBJECTIVES: dict[str, Callable[[DataConfig, RunConfig], Made]] = {"mae": mae, "clocs": clocs}
+def cpc(data: DataConfig, where: RunConfig) -> Made:
+    objective = CPCConfig((3,), 32)
+    model = EncoderConfig("s4_causal", depth=1, patch=PatchConfig(samples=20))
+    config = cpc_run.Config(data, model, objective, OPTIM, where)
+    return config, lambda encoder, stream: CPC(encoder, objective, stream)
+
+
+OBJECTIVES: dict[str, Callable[[DataConfig, RunConfig], Made]] = {
+    "mae": mae,
+    "clocs": clocs,
+    "cpc": cpc,
+}
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

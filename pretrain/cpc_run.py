@@ -1,0 +1,57 @@
+"""A pretraining run by contrastive predictive coding: its config, and `main`, which `pretrain/cpc.py` calls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from ..configuration import USER_ERRORS, parse, tell
+from ..models.encoder import EncoderConfig
+from ..models.tokenizer import PatchConfig
+from ..shards.reader import DataConfig
+from .configuration import OptimConfig, RunConfig
+from .cpc_shown import chance, predictions
+from .objectives.backbones import check_backbone
+from .objectives.cpc import CPC, CPCConfig
+from .run import Shown, run
+from .twin import TWIN
+
+
+@dataclass(frozen=True)
+class Config:
+    """A pretraining run by contrastive predictive coding."""
+
+    data: DataConfig = DataConfig(shards=(TWIN,))
+    """Shards and windows; the default is the synthetic twin, made where it is not there."""
+    model: EncoderConfig = EncoderConfig(
+        "s4_causal", size="mini", pool="concat", patch=PatchConfig(samples=8)
+    )
+    """The encoder, one that sees the past alone; the default learns on a laptop in minutes."""
+    objective: CPCConfig = CPCConfig(steps=(6,), negatives=64)
+    """How far ahead to look, and among how many to choose."""
+    optim: OptimConfig = field(default_factory=lambda: OptimConfig(lr=3e-3))
+    """Optimizer, batch and length."""
+    run: RunConfig = field(default_factory=lambda: RunConfig(out=Path("runs/cpc_twin")))
+    """Folder, seed, precision, checkpoints."""
+    resume: Literal["auto", "never"] = "auto"
+    """`auto`: go on from the run folder's last checkpoint; `never`: refuse a folder that has one."""
+
+    def __post_init__(self) -> None:
+        check_backbone("cpc", self.model)
+
+
+def main() -> None:
+    """Parse the command line and train."""
+    config = parse(Config, description="Contrastive predictive coding of biosignals.")
+    try:
+        run(
+            config,
+            lambda encoder, stream: CPC(encoder, config.objective, stream),
+            Shown(predictions, chance),
+            # What stands in for missing channels has no part in a step of complete windows.
+            idle=True,
+        )
+    except USER_ERRORS as error:
+        tell(error)
+        raise SystemExit(1) from None
