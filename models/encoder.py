@@ -118,6 +118,11 @@ class Embedder(nn.Module):
 
     @property
     @abstractmethod
+    def kind(self) -> str:
+        """What people call it: its backbone and size."""
+
+    @property
+    @abstractmethod
     def dim(self) -> int:
         """Width of an embedding."""
 
@@ -188,6 +193,10 @@ class Encoder(Embedder):
     @abstractmethod
     def normed(self, tokens: Tensor) -> Tensor:
         """The final norm, where there is one."""
+
+    @property
+    def kind(self) -> str:
+        return f"{self.config.backbone} {self.config.size}"
 
     @property
     def inputs(self) -> Sequence[PatchConfig]:

@@ -64,6 +64,10 @@ class MultimodalEncoder(Embedder):
         return list(self.encoders.items())  # type: ignore[arg-type] # ModuleDict says Module of any
 
     @property
+    def kind(self) -> str:
+        return ", ".join(f"{modality} {encoder.kind}" for modality, encoder in self.parts())
+
+    @property
     def dim(self) -> int:
         return self.config.dim * len(self.encoders)
 

@@ -6,9 +6,6 @@ from typing import Any
 
 from .. import __version__
 from ..evaluation.report.provenance import commit
-from ..models.encoder import EncoderConfig
-from ..models.make_embedder import AnyConfig
-from ..models.multimodal import MultimodalConfig
 from ..models.tokenizer import PatchConfig
 from .configuration import PretrainConfig
 from .objectives.base import Objective
@@ -27,8 +24,7 @@ def model_card(
     modalities = [patch.modality for patch in encoder.inputs]
     warning = "".join(f"> **{notice}**\n\n" for notice in origin.notices)
     parameters = sum(p.numel() for p in encoder.parameters())
-    kinds = dict.fromkeys(f"{c.backbone} {c.size}" for c in configs(config.model))
-    size = f"{' and '.join(kinds)}, {parameters / 1e6:.2f} M parameters"
+    size = f"{encoder.kind}, {parameters / 1e6:.2f} M parameters"
     loss = facts.get("validation_loss")
     metrics = "" if loss is None else f"| validation loss on {objective.loss_of} | {loss:.4f} |\n"
     metrics += "".join(
@@ -55,11 +51,6 @@ embeddings = load_model("path/to/this/folder").embed(read_recording("path/to/rec
 {"".join(reads(patch, origin) for patch in encoder.inputs)}| optimizer step | {facts["step"]} |
 {metrics}| biofm | {__version__}, commit {commit()} |
 """
-
-
-def configs(model: AnyConfig) -> list[EncoderConfig]:
-    """That of each modality."""
-    return list(model.encoders.values()) if isinstance(model, MultimodalConfig) else [model]
 
 
 def reads(patch: PatchConfig, origin: Provenance) -> str:

@@ -26,8 +26,11 @@ def random_mask(
     along: Along,
     ratio: float,
     lead_ratio: float = 0.0,
+    apart: str = "",
 ) -> Mask:
-    """Hide a share `ratio` of every row at random. Missing patches are neither visible nor hidden.
+    """Hide a share `ratio` of every row at random; masks `apart` of one batch are drawn independently.
+
+    Missing patches are neither visible nor hidden.
 
     Where tokens are `joint` (span all leads): `time` hides instants, `lead` hides leads from end to end, and
     `both` hides instants, and of each instant that stays a share `lead_ratio` of the leads. Where a token is of
@@ -38,23 +41,23 @@ def random_mask(
     present_BCN = patches.present_BCN
     B, C, N = present_BCN.shape
     if along == "lead":
-        return _leads_mask(batch, patches, joint=joint, ratio=ratio)
+        return _leads_mask(batch, patches, joint=joint, ratio=ratio, apart=apart)
     if N < 2:
         raise ValueError(
             "a window of one patch leaves nothing to hide: shorten model.patch.samples or lengthen data.window_s"
         )
     if not joint:
         numbers = C * N if along == "both" else N
-        noise = uniform(batch.seed, batch.epoch, batch.positions, "mask", numbers)
+        noise = uniform(batch.seed, batch.epoch, batch.positions, f"mask{apart}", numbers)
         noise_BCN = noise.view(B, -1, N).expand(B, C, N)
         keep, attend, kept_BCN = keep_some(noise_BCN, present_BCN, ratio, patches.complete)
         return Mask(keep, attend, kept_BCN, present_BCN & ~kept_BCN)
-    noise_B1N = uniform(batch.seed, batch.epoch, batch.positions, "mask", N).view(B, 1, N)
+    noise_B1N = uniform(batch.seed, batch.epoch, batch.positions, f"mask{apart}", N).view(B, 1, N)
     there_B1N = present_BCN.any(dim=1, keepdim=True)
     keep, attend, kept_B1N = keep_some(noise_B1N, there_B1N, ratio, patches.complete)
     visible_BCN = present_BCN & kept_B1N
     if along == "both":
-        numbers_BCN = uniform(batch.seed, batch.epoch, batch.positions, "leads", C * N)
+        numbers_BCN = uniform(batch.seed, batch.epoch, batch.positions, f"leads{apart}", C * N)
         visible_BCN &= shown(numbers_BCN.view(B, C, N), present_BCN, lead_ratio)
     return Mask(keep, attend, visible_BCN, present_BCN & ~visible_BCN)
 
@@ -93,7 +96,7 @@ def block_mask(batch: Batch, patches: Patches, *, joint: bool, ratio: float, blo
     return Mask(keep_BGK, attend_BGK, visible_BCN, present_BCN & ~shown_B1N & told_B11)
 
 
-def _leads_mask(batch: Batch, patches: Patches, *, joint: bool, ratio: float) -> Mask:
+def _leads_mask(batch: Batch, patches: Patches, *, joint: bool, ratio: float, apart: str) -> Mask:
     """Leads hidden from end to end."""
     present_BCN = patches.present_BCN
     B, C, N = present_BCN.shape
@@ -102,7 +105,7 @@ def _leads_mask(batch: Batch, patches: Patches, *, joint: bool, ratio: float) ->
             "a window of one lead leaves no lead to hide: choose objective.mask time, or more channels"
         )
     there_BC1 = present_BCN.any(dim=2, keepdim=True)
-    noise_BC1 = uniform(batch.seed, batch.epoch, batch.positions, "leads", C).view(B, C, 1)
+    noise_BC1 = uniform(batch.seed, batch.epoch, batch.positions, f"leads{apart}", C).view(B, C, 1)
     visible_BCN = present_BCN & shown(noise_BC1, there_BC1, ratio)
     everything = torch.arange(N, device=present_BCN.device)
     hidden_BCN = present_BCN & ~visible_BCN

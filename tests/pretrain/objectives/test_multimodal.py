@@ -102,7 +102,7 @@ def test_a_modality_that_nobody_has_adds_nothing_and_is_finite() -> None:
 
 def test_the_adversarys_gradient_is_turned_around() -> None:
     x = torch.tensor([1.0, -2.0], requires_grad=True)
-    (3 * reverse(x, 0.5)).sum().backward()
+    torch.autograd.backward(3 * reverse(x, 0.5).sum())
     assert x.grad is not None
     assert x.grad.tolist() == [-1.5, -1.5]
 
@@ -149,7 +149,7 @@ def test_the_adversary_learns_against_the_encoder_and_only_in_training() -> None
     z_BMD = torch.randn(6, 2, 16, requires_grad=True)
     there_BM = torch.ones(6, 2, dtype=torch.bool)
     loss = objective.unmasked(z_BMD, there_BM, given.subjects)
-    loss.backward()
+    torch.autograd.backward(loss)
     assert z_BMD.grad is not None
     optimizer = torch.optim.SGD(objective.adversary.parameters(), lr=0.02)  # type: ignore[union-attr]
     optimizer.step()
