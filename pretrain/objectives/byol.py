@@ -2,8 +2,13 @@
 
 Each window is changed at random twice (`two_views`). Encoder, projector and predictor say of one view what the slow
 copy (`ema`) of encoder and projector makes of the other, and the other way round: 2 − 2 · cosine. There are no
-negatives; that the predictor is no part of the copy, and that the copy is slow, keeps embeddings apart. Nothing
+negatives: that the predictor is no part of the copy, and that the copy is slow, keeps embeddings apart. Nothing
 proves that it does: `pretrain.watch` looks for a collapse.
+
+As published, batch norm in the heads takes out what all rows share. Here it is taken out of the targets
+(`ema.standardised`, over all ranks while training), and heads have layer norm: so a run is the same on any number of
+processes, where an encoder has neither batch norm nor drop-out. Without either, a ViT's loss was 0.02 after 54 steps
+of 32 windows of PTB-XL: all rows had one and the same direction.
 
 Shape suffixes: B rows of a batch, V = 2 · B rows of both views, D width.
 """
@@ -20,7 +25,7 @@ from torch.nn import functional as F
 from ...models.encoder import Encoder
 from ...signals.windows import Batch, Windows
 from .base import Objective, Outcome
-from .ema import SlowCopy, check_momentum, momentum_at
+from .ema import SlowCopy, check_momentum, momentum_at, standardised
 from .two_views import ViewsConfig, check_widths, head, rows_there, two_views
 
 
@@ -61,10 +66,10 @@ class BYOL(Objective):
         """Sum over both views of every row of 2 − 2 · cosine; their number is the targets."""
         views = two_views(batch, self.stream, self.config.views)
         said_VD: Tensor = self.predictor(self.projector(self.encoder(views)))
-        other_VD = self.targets(views).roll(len(batch), dims=0)
-        error_V = 2 - 2 * F.cosine_similarity(said_VD.float(), other_VD.float(), dim=-1)
-        there_V = rows_there(self.encoder, batch.streams[self.stream]).repeat(2).float()
-        return Outcome((error_V * there_V).sum(), there_V.sum())
+        there_V = rows_there(self.encoder, batch.streams[self.stream]).repeat(2)
+        other_VD = self.targets(views, there_V).roll(len(batch), dims=0)
+        error_V = 2 - 2 * F.cosine_similarity(said_VD.float(), other_VD, dim=-1)
+        return Outcome((error_V * there_V).sum(), there_V.sum().float())
 
     @torch.no_grad()
     def count(self, batch: Batch) -> Tensor:
@@ -82,7 +87,7 @@ class BYOL(Objective):
         return [*super().blocks(), *self.slow_encoder.module.layers]
 
     @torch.no_grad()
-    def targets(self, views: Windows) -> Tensor:
-        """What the slow copy makes of views [V, D]."""
-        projected_VD: Tensor = self.slow_projector.module(self.slow_encoder.module(views))
-        return projected_VD
+    def targets(self, views: Windows, there_V: Tensor) -> Tensor:
+        """What the slow copy makes of views, each feature normalised over those that are there [V, D]."""
+        projected_VD = self.slow_projector.module(self.slow_encoder.module(views))
+        return standardised(projected_VD, there_V, together=self.training)

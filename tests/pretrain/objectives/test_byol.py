@@ -63,14 +63,16 @@ def test_the_loss_is_its_definition(backbone: str) -> None:
     batch.streams[STREAM].samples[1] = MISSING
     batch.streams[STREAM].samples[2, :, :600] = MISSING
     views = two_views(batch, STREAM, objective.config.views)
+    there = [0, 2, 3, 4, 6, 7]
+    alone = {v: rows_of(views, slice(v, v + 1)) for v in there}
+    slow = [objective.slow_projector.module(objective.slow_encoder.module(alone[v])) for v in there]
+    targets = torch.cat(slow)
+    targets = (targets - targets.mean(0)) / (targets.var(0, correction=0) + 1e-4).sqrt()
     total = 0.0
-    for row in (0, 2, 3):
-        both = [rows_of(views, slice(v, v + 1)) for v in (row, row + 4)]
-        for seen, other in (both, both[::-1]):
-            said = objective.predictor(objective.projector(objective.encoder(seen)))
-            target = objective.slow_projector.module(objective.slow_encoder.module(other))
-            said, target = (x / x.norm() for x in (said, target))
-            total += float((said - target).square().sum())
+    for v in there:
+        said = objective.predictor(objective.projector(objective.encoder(alone[v])))[0]
+        target = targets[there.index((v + 4) % 8)]
+        total += float((said / said.norm() - target / target.norm()).square().sum())
     outcome = objective(batch)
     assert outcome.targets == objective.count(batch) == 6
     assert float(outcome.loss_sum) == pytest.approx(total, rel=1e-4)
@@ -118,19 +120,22 @@ def test_a_copy_takes_the_batch_statistics_that_its_source_has_gathered() -> Non
 
 
 def test_it_learns_to_say_the_other_view_of_eight_windows() -> None:
+    """Their leads stay at levels of their own."""
     objective, batch = objective_of(momentum=0.99).train(), make_batch(8)
+    levels = torch.randn(8, 12, 1, generator=torch.Generator().manual_seed(3))
+    batch.streams[STREAM].samples.copy_((500 * levels).to(torch.int16).expand(8, 12, 1000))
     learning = [p for p in objective.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(learning, lr=1e-3)
     losses = []
-    for epoch in range(12):
+    for epoch in range(20):
         outcome = objective(replace(batch, epoch=epoch))
         loss = outcome.loss_sum / outcome.targets
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        objective.after_step((epoch + 1) / 12)
+        objective.after_step((epoch + 1) / 20)
         losses.append(loss.item())
-    assert losses[-1] < 0.5 * losses[0]
+    assert sum(losses[-3:]) / 3 < 0.7 * losses[0]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from biofm.pretrain.objectives.ema import SlowCopy, check_momentum, momentum_at
+from biofm.pretrain.objectives.ema import SlowCopy, check_momentum, momentum_at, standardised
 
 
 def net() -> nn.Sequential:
@@ -67,3 +67,21 @@ def test_momentum_grows_to_one_in_a_straight_line() -> None:
 def test_a_momentum_that_is_no_share_is_refused(momentum: float) -> None:
     with pytest.raises(ValueError, match=r"momentum must lie in \[0, 1\]"):
         check_momentum(momentum)
+
+
+def test_answers_that_are_all_alike_are_no_target_that_is_easily_said() -> None:
+    """What all tokens share is taken out, and what is left is brought to size: a collapse does not pay."""
+    generator = torch.Generator().manual_seed(0)
+    shared, own = (
+        torch.randn(1, 1, 8, generator=generator),
+        torch.randn(5, 30, 8, generator=generator),
+    )
+    there = torch.rand(5, 30, generator=generator) < 0.8
+    apart, alike = (standardised(shared + s * own, there, together=False) for s in (1.0, 0.1))
+    for target in (apart, alike):
+        assert float(target[there].mean(dim=0).abs().max()) < 1e-4
+        torch.testing.assert_close(target[there].std(dim=0), torch.ones(8), rtol=0, atol=0.02)
+    torch.testing.assert_close(alike, apart, rtol=0, atol=0.05)
+    nothing = standardised(shared.expand(5, 30, 8), there, together=False)
+    assert float(nothing.abs().max()) < 1e-2
+    assert standardised(own, torch.zeros_like(there), together=False).isfinite().all()
