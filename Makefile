@@ -16,10 +16,11 @@ ARGS ?=
 # All that need no argument: the signatures are given recordings.
 BENCHMARKS := $(filter-out benchmarks/signatures.py,$(wildcard benchmarks/*.py))
 
-.PHONY: pretrain test lint layers bench clean help
+.PHONY: pretrain ablation test lint layers bench clean help
 
 help:
 	@echo "make pretrain  train a masked autoencoder on synthetic 12-lead ECG, from nothing (ARGS='--optim.lr 1e-3')"
+	@echo "make ablation  objectives and backbones at one budget, from data/ptbxl_dev to a table: hours; it resumes"
 	@echo "make test      run the tests (ARGS='-k shards')"
 	@echo "make lint      ruff, mypy and the check of the layers"
 	@echo "make bench     measure what is fast, and print it as tables"
@@ -27,6 +28,10 @@ help:
 
 pretrain: .venv/core
 	$(LAUNCH) pretrain/mae.py $(ARGS)
+
+# ARGS='--config ablation/ptbxl_gpu' is the larger one, for a GPU.
+ablation: .venv/core
+	$(BIN)/biofm ablate --config ablation/ptbxl_dev $(ARGS)
 
 test: .venv/all
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)

@@ -29,6 +29,10 @@ VERBS: dict[str, tuple[str, str]] = {
         ".finetune.evaluate:evaluate",
         "judge encoders in every regime, beside references",
     ),
+    "ablate": (
+        ".finetune.ablation.ablate:ablate",
+        "compare objectives and backbones at one budget",
+    ),
     "embed": (".embedding:embed", "embed recordings with a trained encoder"),
 }
 """Verb → (module:function, one line for `biofm --help`)."""

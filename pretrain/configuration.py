@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from ..models.encoder import EncoderConfig
+from ..models.make_embedder import AnyConfig
 from ..shards.reader import DataConfig
 
 
@@ -87,6 +87,8 @@ class RunConfig:
     """Steps between lines in the metrics; every step's loss is in them."""
     tracking: str | None = "sqlite:///runs/mlflow.db"
     """MLflow's store; null for none."""
+    dry: bool = False
+    """Say what a run would read and cost, write that to `cost.json` in its folder, and train nothing."""
 
     def __post_init__(self) -> None:
         for name in ("validate_every", "checkpoint_every", "keep_last", "log_every"):
@@ -118,4 +120,4 @@ class PretrainConfig(TrainingConfig, Protocol):
     @property
     def data(self) -> DataConfig: ...
     @property
-    def model(self) -> EncoderConfig: ...
+    def model(self) -> AnyConfig: ...

@@ -21,6 +21,7 @@ from ..shards.reader import WindowReader
 from . import checkpoint
 from .checkpoint import Progress
 from .configuration import TrainingConfig
+from .cost import cost_of, write_cost
 from .loop import Training, fit
 from .strategy import recompute, strategy, trained_module, uses_bf16
 from .throughput import Meter, flops_per_window, peak_flops
@@ -28,6 +29,7 @@ from .tracking import Tracker, flatten
 
 FREE_TO_CHANGE = {
     "resume",
+    "run.dry",
     "data.cache",
     "optim.micro_batch",
     "run.out",
@@ -81,6 +83,11 @@ def train(
     tracker = None
     if accelerator.is_main_process:
         describe(config, accelerator, parts, meter)
+        batch, flops = config.optim.global_batch, meter.flops_per_window
+        write_cost(config.run.out, cost_of(parts.objective, parts.train, batch, flops))
+    if config.run.dry:
+        return progress
+    if accelerator.is_main_process:
         write_config(config, config.run.out / "config.yaml")
         tracker = Tracker(
             config.run.out,
