@@ -20,11 +20,14 @@ import pytest
 from biofm.models.decoder import DecoderConfig
 from biofm.models.encoder import EncoderConfig
 from biofm.models.tokenizer import PatchConfig
-from biofm.pretrain import clocs_run, cpc_run, mae_run
+from biofm.pretrain import byol_run, clocs_run, cpc_run, jepa_run, mae_run, simclr_run
 from biofm.pretrain.configuration import OptimConfig, RunConfig
+from biofm.pretrain.objectives.byol import BYOL, BYOLConfig
 from biofm.pretrain.objectives.clocs import Clocs, ClocsConfig
 from biofm.pretrain.objectives.cpc import CPC, CPCConfig
+from biofm.pretrain.objectives.jepa import JEPA, JEPAConfig
 from biofm.pretrain.objectives.mae import MAE, MAEConfig
+from biofm.pretrain.objectives.simclr import SimCLR, SimCLRConfig
 from biofm.pretrain.run import run
 from biofm.pretrain.tracking import read_metrics
 from biofm.shards.reader import DataConfig
@@ -61,10 +64,31 @@ def cpc(data: DataConfig, where: RunConfig) -> Made:
     return config, lambda encoder, stream: CPC(encoder, objective, stream)
 
 
+def jepa(data: DataConfig, where: RunConfig) -> Made:
+    objective = JEPAConfig(momentum=0.9, predictor=DecoderConfig(dim=32, depth=1, heads=2))
+    config = jepa_run.Config(data, MODEL, objective, OPTIM, where)
+    return config, lambda encoder, stream: JEPA(encoder, objective, stream)
+
+
+def simclr(data: DataConfig, where: RunConfig) -> Made:
+    objective = SimCLRConfig(hidden=32, dim=16)
+    config = simclr_run.Config(data, MODEL, objective, OPTIM, where)
+    return config, lambda encoder, stream: SimCLR(encoder, objective, stream)
+
+
+def byol(data: DataConfig, where: RunConfig) -> Made:
+    objective = BYOLConfig(momentum=0.9, hidden=32, dim=16)
+    config = byol_run.Config(data, MODEL, objective, OPTIM, where)
+    return config, lambda encoder, stream: BYOL(encoder, objective, stream)
+
+
 OBJECTIVES: dict[str, Callable[[DataConfig, RunConfig], Made]] = {
     "mae": mae,
     "clocs": clocs,
     "cpc": cpc,
+    "jepa": jepa,
+    "simclr": simclr,
+    "byol": byol,
 }
 
 
