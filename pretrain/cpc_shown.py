@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ..shards.reader import WindowReader
 from ..signals.windows import Batch
-from .figures import save_figure
+from .figures import GUESS, save_figure
 from .objectives.cpc import CPC
 
 
@@ -55,11 +55,11 @@ def draw_predictions(objective: CPC, batch: Batch, path: Path, note: str) -> Non
             f"{step * patch_s:g} s ahead: {share:.0%} told from {objective.config.negatives} others",
             fontsize=9,
         )
-        axis.set_xlabel(
-            "time in s of what is pointed at; the truth runs along the diagonal, to its right"
-        )
+        ahead_s = step * patch_s
+        axis.plot((ahead_s, end_s), (0, end_s - ahead_s), color=GUESS, lw=0.8, ls=":")
+        axis.set_xlabel("time in s of what is pointed at; dotted: the truth")
         axis.set_ylabel("time in s of the context")
-    figure.suptitle(f"{note}; white 0.0001 or less, dark 1", fontsize=9)
+    figure.suptitle(f"{note}\nwhite: 0.0001 or less, dark: 1", fontsize=8)
     figure.tight_layout()
     save_figure(figure, path)
 
