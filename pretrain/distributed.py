@@ -96,21 +96,21 @@ def asked_for(name: str) -> bool:
     return os.environ.get(f"ACCELERATE_USE_{name}", "false").lower() == "true"
 
 
-def synchronise_norms(module: nn.Module, accelerator: Accelerator) -> tuple[nn.Module, str | None]:
-    """Let batch norms take their statistics over all GPUs; also a line for people where they do not.
+def synchronise_norms(module: nn.Module, accelerator: Accelerator) -> list[str]:
+    """Let the batch norms inside a module take their statistics over all GPUs; lines for people where they do not.
 
     To be called before the optimizer is made. Weights and their names stay what they were.
     """
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     if accelerator.num_processes == 1 or not norms:
-        return module, None
+        return []
     if accelerator.device.type != "cuda":
-        return module, (
-            f"{len(norms)} batch norm(s) take their statistics in each process alone, because torch synchronises them "
-            "on GPUs only: a run depends a little on how its batches are dealt out"
-        )
-    synchronised: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
-    return synchronised, None
+        return [
+            f"norms      {len(norms)} batch norm(s) take their statistics in each process alone, because torch "
+            "synchronises them on GPUs only: a run depends a little on how its batches are dealt out"
+        ]
+    nn.SyncBatchNorm.convert_sync_batchnorm(module)  # type: ignore[no-untyped-call]
+    return []
 
 
 def total(accelerator: Accelerator, values: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from ..shards.reader import WindowReader
 from .card import model_card
 from .checkpoint import Progress
 from .configuration import PretrainConfig
-from .distributed import make_accelerator
+from .distributed import make_accelerator, synchronise_norms
 from .engine import Parts, finished, resume_point, train
 from .objectives.base import Objective
 from .provenance import Provenance, provenance
@@ -71,8 +71,10 @@ def run(
     check_rates(encoder, readers[0])
     objective.begin(readers[0])
     objective.to(accelerator.device)
+    unsynchronised = synchronise_norms(objective, accelerator)
     origin = provenance(readers[0])
     parts = make_parts(config, accelerator, objective, readers[0], readers[1], origin, shown)
+    parts.about = [*parts.about, *unsynchronised]
     progress = train(config, accelerator, resume_from, parts)
     if accelerator.is_main_process and finished(config, progress):
         tell_results(config, progress)

@@ -19,14 +19,27 @@ import pytest
 
 from biofm.models.decoder import DecoderConfig
 from biofm.models.encoder import EncoderConfig
+from biofm.models.fused import FusedConfig
+from biofm.models.multimodal import MultimodalConfig
 from biofm.models.tokenizer import PatchConfig
-from biofm.pretrain import byol_run, clocs_run, cpc_run, jepa_run, mae_run, simclr_run
+from biofm.pretrain import (
+    byol_run,
+    clocs_run,
+    cpc_run,
+    jepa_run,
+    mae_run,
+    multimodal_mae_run,
+    multimodal_run,
+    simclr_run,
+)
 from biofm.pretrain.configuration import OptimConfig, RunConfig
 from biofm.pretrain.objectives.byol import BYOL, BYOLConfig
 from biofm.pretrain.objectives.clocs import Clocs, ClocsConfig
 from biofm.pretrain.objectives.cpc import CPC, CPCConfig
 from biofm.pretrain.objectives.jepa import JEPA, JEPAConfig
 from biofm.pretrain.objectives.mae import MAE, MAEConfig
+from biofm.pretrain.objectives.multimodal import SharedPrivate, SharedPrivateConfig
+from biofm.pretrain.objectives.multimodal_mae import MultimodalMAE, MultimodalMAEConfig
 from biofm.pretrain.objectives.simclr import SimCLR, SimCLRConfig
 from biofm.pretrain.run import run
 from biofm.pretrain.tracking import read_metrics
@@ -82,6 +95,26 @@ def byol(data: DataConfig, where: RunConfig) -> Made:
     return config, lambda encoder, stream: BYOL(encoder, objective, stream)
 
 
+def pressure(shards: Path) -> DataConfig:
+    """ECG and PPG, one window of ten seconds a minute: five steps an epoch."""
+    return DataConfig((str(shards),), channels={"ecg": ("II",), "ppg": ("ppg",)}, hop_s=60.0)
+
+
+def multimodal(data: DataConfig, where: RunConfig) -> Made:
+    patches = multimodal_mae_run.ECG_AND_PPG
+    model = MultimodalConfig({m: EncoderConfig(depth=1, patch=p) for m, p in patches.items()}, 16)
+    objective = SharedPrivateConfig(subject=0.1)
+    config = multimodal_run.Config(data, model, objective, replace(OPTIM, epochs=3), where)
+    return config, lambda encoder, stream: SharedPrivate(encoder, objective, stream)
+
+
+def multimodal_mae(data: DataConfig, where: RunConfig) -> Made:
+    model = FusedConfig(multimodal_mae_run.ECG_AND_PPG, depth=1)
+    objective = MultimodalMAEConfig(decoder=DecoderConfig(dim=32, depth=1, heads=2))
+    config = multimodal_mae_run.Config(data, model, objective, replace(OPTIM, epochs=3), where)
+    return config, lambda encoder, stream: MultimodalMAE(encoder, objective, stream)
+
+
 OBJECTIVES: dict[str, Callable[[DataConfig, RunConfig], Made]] = {
     "mae": mae,
     "clocs": clocs,
@@ -89,17 +122,23 @@ OBJECTIVES: dict[str, Callable[[DataConfig, RunConfig], Made]] = {
     "jepa": jepa,
     "simclr": simclr,
     "byol": byol,
+    "multimodal": multimodal,
+    "multimodal_mae": multimodal_mae,
 }
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_loss_curve_is_the_golden_one(
-    name: str, twin_shards: Path, tmp_path: Path, request: pytest.FixtureRequest
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     where = RunConfig(out=tmp_path / name, tracking=None, watch_every=0)
-    config, make = OBJECTIVES[name](DataConfig((str(twin_shards),)), where)
+    if name.startswith("multimodal"):
+        data = pressure(request.getfixturevalue("pressure_shards"))
+    else:
+        data = DataConfig((str(request.getfixturevalue("twin_shards")),))
+    config, make = OBJECTIVES[name](data, where)
     run(config, make)
-    found = [line["loss"] for line in read_metrics(where.out) if "loss" in line]
+    found = [line["loss"] for line in read_metrics(where.out) if "loss" in line][:STEPS]
     assert len(found) == STEPS
     path = GOLDEN / f"{name}.json"
     if request.config.getoption("--update-golden", default=False):
