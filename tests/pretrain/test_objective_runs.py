@@ -90,7 +90,7 @@ def train(name: str, config: Config, stop_at: float = 2.0) -> None:
         return objective
 
     torch.set_num_threads(1)
-    run(config, make, idle=True)
+    run(config, make, idle=name != "jepa")  # as their entry scripts say
     rank = os.environ.get("RANK", "0")
     torch.save(kept[0].state_dict(), config.run.out / f"rank{rank}.pt")
 
