@@ -19,7 +19,7 @@ def cost_and_figure(
 ) -> Picture:
     """Colours are objectives, marks backbones, dashed lines references."""
     told = "; ".join(
-        f"{one.name} {one.best(task)[1].figure} for {one.took[0].flops / 1e15:.3g} PFLOP"
+        f"{one.name} {one.best(task)[1].figure} for {short(one.took[0].flops / 1e12)} TFLOP"
         for one in found
     )
     lines = "; ".join(f"{name} {of.figure}" for name, of in references.items())
@@ -28,6 +28,11 @@ def cost_and_figure(
         f"{figure} on test, by the head that is best on validation, against the FLOPs of training, on a logarithmic "
         f"axis, with 95 % intervals over subjects. {told}. Dashed lines: {lines}.",
     )
+
+
+def short(number: float) -> str:
+    """Three digits that count, or all of a large number's."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 @drawn
@@ -39,7 +44,7 @@ def _draw(
     objectives = sorted({one.objective for one in found})
     backbones = sorted({one.backbone for one in found})
     for one in found:
-        value, cost = one.best(task)[1].figure, one.took[0].flops / 1e15
+        value, cost = one.best(task)[1].figure, one.took[0].flops / 1e12
         colour = COLOURS[objectives.index(one.objective) % len(COLOURS)]
         mark = MARKS[backbones.index(one.backbone) % len(MARKS)]
         axis.plot([cost, cost], [value.low, value.high], color=colour, lw=1.2, alpha=0.5)
@@ -57,7 +62,7 @@ def _draw(
     axis.margins(x=0.1)
     axis.grid(True)
     axis.set_axisbelow(True)
-    axis.set_xlabel("PFLOP of training")
+    axis.set_xlabel("TFLOP of training")
     axis.set_ylabel(figure)
     keys = [
         axis.plot([], [], "o", color=COLOURS[i % len(COLOURS)], label=name)[0]

@@ -15,7 +15,7 @@ from ...evaluation.report.section import Section, Table
 from ...evaluation.report.words import BRACKETS, name_of
 from .configuration import AblationConfig
 from .found import HEADS, KERNELS, Bench, Found, Reached, best_supervised
-from .picture import cost_and_figure
+from .picture import cost_and_figure, short
 
 MARK = "† may have seen subjects that it is judged on."
 NONE = "–"
@@ -98,12 +98,12 @@ def _reference_table(figure: str, references: Mapping[str, Reached]) -> Table:
     return Table(("reference", "seeds", figure), rows)
 
 
-_COST_HEAD = ("M parameters", "GFLOP for 10 s", "PFLOP in all", "hours")
+_COST_HEAD = ("M parameters", "GFLOP for 10 s", "TFLOP in all", "hours")
 _NOTES = (
     "M parameters: of the encoder, and in brackets of all that was trained.",
     "GFLOP for 10 s: of a training step, forward and backward, for 10 s of signal; products of matrices, convolutions, "
     "recurrent layers and Fourier transforms are counted, element-wise work is not.",
-    "PFLOP in all, hours: of the whole training, validation apart; hours are those of its steps by the clock, without "
+    "TFLOP in all, hours: of the whole training, validation apart; hours are those of its steps by the clock, without "
     "validation, checkpoints and stops.",
     "− untrained: the paired difference from the same encoder as training begins with it, under the same head.",
     "best: the head that is best on validation, which also decides the order; the supervised row is the one that is "
@@ -123,9 +123,8 @@ def _about(result: Result) -> list[str]:
             if took
             else "."
         ),
-        f"Seeds: {config.runs} of each pair, {config.seeds} untrained encoders of each, "
-        f"{config.seeds} sets of random kernels; rows of several are their mean. With one seed of a pair, chance in "
-        "its training is in no interval.",
+        f"Seeds: {config.runs} for each pair, {config.seeds} for its untrained encoder and for random kernels; rows of "
+        "several are their mean. Where a pair has one, chance in its training is in no interval.",
         "Frozen encoders read windows of the length they were pretrained on, and a recording's score is the mean of "
         "its windows'. They are judged as the budget leaves them, after the last step; every other choice was made on "
         "validation. Untrained encoders with batch norm have the statistics that it begins with.",
@@ -146,8 +145,8 @@ def _cost(one: Found) -> list[str]:
     return [
         f"{one.encoder_parameters / 1e6:.2f} ({took[0].parameters / 1e6:.2f})",
         f"{took[0].flops_per_10s / 1e9:.3g}",
-        f"{took[0].flops / 1e15:.3g}",
-        f"{hours:.2f}",
+        short(took[0].flops / 1e12),
+        f"{hours:.2g}",
     ]
 
 
