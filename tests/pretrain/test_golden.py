@@ -1,4 +1,4 @@
-"""Loss curves that only a change of training changes: a dozen steps of each objective on the twin.
+"""A dozen steps of each objective on the twin: loss curves that only a change of training changes, and resuming.
 
 Where a change is meant, write the new curves, and say so in the commit:
 
@@ -9,13 +9,19 @@ A new objective is a function here that gives its small config and how it is mad
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from biofm.models.decoder import DecoderConfig
 from biofm.models.encoder import EncoderConfig
@@ -32,6 +38,7 @@ from biofm.pretrain import (
     multimodal_run,
     simclr_run,
 )
+from biofm.pretrain.checkpoint import checkpoints, stored_progress
 from biofm.pretrain.configuration import OptimConfig, RunConfig
 from biofm.pretrain.objectives.byol import BYOL, BYOLConfig
 from biofm.pretrain.objectives.clocs import Clocs, ClocsConfig
@@ -127,18 +134,26 @@ OBJECTIVES: dict[str, Callable[[DataConfig, RunConfig], Made]] = {
 }
 
 
+def data_of(name: str, request: pytest.FixtureRequest) -> DataConfig:
+    """The shards that an objective can learn from."""
+    if name.startswith("multimodal"):
+        return pressure(request.getfixturevalue("pressure_shards"))
+    return DataConfig((str(request.getfixturevalue("twin_shards")),))
+
+
+def losses(out: Path) -> list[float]:
+    """Of every step."""
+    return [line["loss"] for line in read_metrics(out) if "loss" in line]
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_the_loss_curve_is_the_golden_one(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     where = RunConfig(out=tmp_path / name, tracking=None, watch_every=0)
-    if name.startswith("multimodal"):
-        data = pressure(request.getfixturevalue("pressure_shards"))
-    else:
-        data = DataConfig((str(request.getfixturevalue("twin_shards")),))
-    config, make = OBJECTIVES[name](data, where)
+    config, make = OBJECTIVES[name](data_of(name, request), where)
     run(config, make)
-    found = [line["loss"] for line in read_metrics(where.out) if "loss" in line][:STEPS]
+    found = losses(where.out)[:STEPS]
     assert len(found) == STEPS
     path = GOLDEN / f"{name}.json"
     if request.config.getoption("--update-golden", default=False):
@@ -149,3 +164,40 @@ def test_the_loss_curve_is_the_golden_one(
 
 def test_every_golden_curve_is_of_an_objective_here() -> None:
     assert {path.stem for path in GOLDEN.glob("*.json")} - {"mae_small"} == set(OBJECTIVES)
+
+
+# Masked autoencoding is stopped in test_run.py, and what has a slow copy in test_objective_runs.py.
+@pytest.mark.parametrize("name", ["clocs", "cpc", "multimodal", "multimodal_mae"])
+def test_stopped_and_resumed_it_is_the_run_that_was_not(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    data, found = data_of(name, request), {}
+    for stop_at in (None, 7):
+        where = RunConfig(
+            out=tmp_path / str(stop_at), tracking=None, watch_every=0, validate_every=9, keep_last=1
+        )
+        config, make = OBJECTIVES[name](data, where)
+        if stop_at is not None:
+            run(config, partial(stopping, make, stop_at))
+            assert 7 <= stored_progress(checkpoints(where.out)[-1]).step < STEPS
+        run(config, make)
+        weights = load_file(checkpoints(where.out)[-1] / "model" / "model.safetensors")
+        found[stop_at] = losses(where.out), weights
+    (whole, weights), (stopped, resumed) = found[None], found[7]
+    assert whole == stopped
+    for key, value in weights.items():
+        assert torch.equal(value, resumed[key]), key
+
+
+def stopping(make: Callable[[Any, str], Any], step: int, encoder: Any, stream: str) -> Any:
+    """The objective; it sends the run a signal to stop after so many steps."""
+    objective, steps = make(encoder, stream), itertools.count(1)
+    follow = objective.after_step
+
+    def after_step(done: float) -> None:
+        follow(done)
+        if next(steps) == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    objective.after_step = after_step
+    return objective
