@@ -260,7 +260,8 @@ def validate(t: Training, progress: Progress, bar: Any) -> None:
     loss = validation_loss(t)
     figures, value = ({}, loss) if t.judge is None else t.judge()
     watched, lines = ({}, []) if t.watch is None else t.watch(progress)
-    better = value < progress.best
+    # Of objectives alone: what else is trained has a judge, or a loss that means the same at any step.
+    better = value < progress.best or not getattr(t.objective, "comparable", True)
     if better:
         progress.best, progress.best_step = value, progress.step
     if t.tracker is not None:

@@ -43,6 +43,10 @@ class Objective(nn.Module):
     loss_of: ClassVar[str]
     """What cards call its validation loss."""
 
+    comparable: ClassVar[bool] = True
+    """Whether validation losses of different steps say which model is better. Where the target moves they do not,
+    and the last model is kept as the best."""
+
     def __init__(self, encoder: Embedder, stream: str) -> None:
         super().__init__()
         self.encoder = encoder

@@ -52,6 +52,7 @@ class BYOL(Objective):
 
     encoder: Encoder
     method = "prediction between two views of a window (BYOL)"
+    comparable = False
     loss_of = "views"
 
     def __init__(self, encoder: Encoder, config: BYOLConfig, stream: str) -> None:

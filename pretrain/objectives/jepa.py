@@ -11,8 +11,8 @@ make all tokens alike: 94 % of its targets' squares was then one vector that all
 first step; 97 % at momentum 0.99), and the loss fell twentyfold.
 
 The blocks of a row are a function of (seed, epoch, position), the same at any number of ranks. That the targets
-move means two things: validation losses at different steps are not of one and the same task, and all tokens could
-become equal; `pretrain.watch` looks for that.
+move means two things: validation losses at different steps are not of one and the same task, so the last model is
+kept as the best; and all tokens could become equal: `pretrain.watch` looks for that.
 
 Shape suffixes: B batch, G groups of tokens (the leads, or 1), N patches in time, W width of a token.
 """
@@ -64,6 +64,7 @@ class JEPA(Objective):
 
     encoder: Encoder
     method = "prediction of the tokens of hidden blocks (JEPA)"
+    comparable = False
     loss_of = "hidden tokens"
 
     def __init__(self, encoder: Encoder, config: JEPAConfig, stream: str) -> None:

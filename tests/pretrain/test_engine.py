@@ -132,6 +132,17 @@ def test_without_a_judge_the_validation_loss_decides(twin_shards: Path, tmp_path
     assert (seen.begun, seen.drawn) == (1, 2)
 
 
+def test_where_losses_cannot_be_compared_the_last_model_is_kept(
+    twin_shards: Path, tmp_path: Path
+) -> None:
+    seen, said = Seen(), iter([0.2, 0.5, 0.3])
+    parts = parts_of(twin_shards, seen, lambda: ({}, next(said)))
+    parts.objective.comparable = False  # type: ignore[assignment] # of objectives, no tensor
+    progress = train(config_of(tmp_path / "run"), Accelerator(cpu=True), None, parts)
+    assert len(best(seen)) == 3
+    assert (progress.best, progress.best_step) == (0.3, progress.step)
+
+
 def test_a_run_that_goes_on_does_not_begin_again(twin_shards: Path, tmp_path: Path) -> None:
     seen, out = Seen(), tmp_path / "run"
     short = config_of(out, optim=OptimConfig(lr=1e-2, global_batch=16, epochs=1, warmup_epochs=0))

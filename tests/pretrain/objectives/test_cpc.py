@@ -94,7 +94,7 @@ def parameters(objective: CPC) -> int:
     return sum(p.numel() for name, p in named if not name.endswith("missing_embedding"))
 
 
-@pytest.mark.parametrize(("name", "count"), [("cpc_ptbxl", 5_261_312), ("cpc_s4_ptbxl", 3_207_168)])
+@pytest.mark.parametrize(("name", "count"), [("cpc_ptbxl", 5_261_312), ("cpc_s4_ptbxl", 3_742_720)])
 def test_the_shipped_configs_have_their_numbers_of_parameters(name: str, count: int) -> None:
     """5,261,312 as the paper's released code has it (counted there)."""
     parser = ConfigParser()
