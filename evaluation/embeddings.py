@@ -54,6 +54,10 @@ def embeddings(
             f"layers {list(layers)}: the encoder has {depth}, numbered from 0 or from −1"
         )
     chosen = [range(depth)[layer] for layer in layers] or [depth - 1]
+    if chosen != [depth - 1] and not isinstance(model.encoder, Encoder):
+        raise ValueError(
+            f"layers {list(layers)}: of an encoder of several modalities there is the last one alone; leave them out"
+        )
     device = next(model.parameters()).device
     training = model.training
     model.eval()
@@ -177,7 +181,7 @@ def pooled_layers(encoder: Embedder, streams: Streams, layers: Sequence[int]) ->
         for hook in hooks:
             hook.remove()
     if inner:
-        # An encoder of several modalities has one layer, and no inner ones.
+        # Of other encoders nobody may ask for inner layers (`embeddings`).
         assert isinstance(encoder, Encoder)
         there_BGN = encoder.there(encoder.tokenizer.patches(encoder.own(streams)))
         pooled |= {layer: encoder.pool(tokens, there_BGN) for layer, tokens in seen.items()}

@@ -26,6 +26,7 @@ from ..evaluation.tokens import tokens
 from ..models.make_embedder import make_embedder
 from ..models.pretrained import PretrainedModel
 from ..models.zoo.random_kernels import LENGTHS, RandomKernels
+from ..pretrain.whole_windows import with_whole_windows
 from ..shards.reader import WindowReader
 from ..signals.windows import Windows
 
@@ -36,11 +37,13 @@ Features = Callable[[WindowReader], Floats]
 """A reader → features [W, F]."""
 
 
-def untrained_like(model: PretrainedModel, seed: int) -> PretrainedModel:
-    """The same encoder with the weights that training would begin with."""
+def untrained_like(model: PretrainedModel, seed: int, train: WindowReader) -> PretrainedModel:
+    """The same encoder with the weights that training would begin with; batch norms know the windows of `train`, as
+    those of trained encoders do."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder = make_embedder(model.encoder.config)
+    encoder = with_whole_windows(encoder, train)
     return PretrainedModel(encoder, model.preprocessing, model.window_s, {}).eval()
 
 

@@ -25,7 +25,7 @@ from ..models.pretrained import training_contents
 from ..models.task_model import TaskModel, load_task_model, save_task_model
 from ..models.zoo.registry import MODELS
 from ..pretrain.checkpoint import Progress
-from ..pretrain.distributed import make_accelerator
+from ..pretrain.distributed import make_accelerator, synchronise_norms
 from ..pretrain.engine import Parts, finished, resume_point, train
 from ..pretrain.provenance import Provenance, provenance
 from ..shards.contents import contents
@@ -47,7 +47,9 @@ def learn(config: FinetuneConfig) -> dict[str, Scores] | None:
     torch.manual_seed(config.run.seed)
     model = make_model(config, tasks, rounds)
     objective = make_objective(config, list(tasks.values()), rounds, model, accelerator.device)
+    unsynchronised = synchronise_norms(objective, accelerator)
     parts = make_parts(config, accelerator, tasks, objective, rounds)
+    parts.about = [*parts.about, *unsynchronised]
     progress = train(config, accelerator, resume_from, parts)
     scores = None
     if finished(config, progress):

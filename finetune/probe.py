@@ -58,7 +58,10 @@ def probe(
         raise ValueError(f"seeds must be 1 or more, not {seeds}")
     rounds = rounds_of(wanted, [str(folder) for folder in shards])
     own = encoders.seeds(rounds)
-    untrained = [untrained_like(own[0].models[0], seed) for seed in range(seeds)]
+    untrained = [
+        [untrained_like(own[0].models[0], seed, one.readers["train"]) for one in rounds]
+        for seed in range(seeds)
+    ]
     lines: dict[str, tuple[Head, list[list[Features]]]] = {
         "pretrained, linear": (
             "logistic",
@@ -66,7 +69,7 @@ def probe(
         ),
         "untrained, linear": (
             "logistic",
-            [[embedded(m, cache, layers)] * len(rounds) for m in untrained],
+            [[embedded(m, cache, layers) for m in each] for each in untrained],
         ),
         "random kernels, ridge": (
             "ridge",

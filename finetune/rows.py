@@ -22,6 +22,7 @@ from ..evaluation.scores import Scores, joined
 from ..evaluation.stretches import MAKERS
 from ..evaluation.tasks import Task
 from ..files import write_aside
+from ..models.pretrained import PretrainedModel
 from ..models.zoo.registry import MODELS
 from ..pretrain.configuration import OptimConfig, RunConfig
 from .cells import Cell, name_of
@@ -112,11 +113,17 @@ def _encoder_cells(
     config: EvaluationConfig, judged: Judged, seeds: Sequence[Seed]
 ) -> Iterator[Cell]:
     """The frozen regimes of the encoder, and of the same untrained."""
-    untrained = [untrained_like(seeds[0].models[0], seed) for seed in range(config.seeds)]
-    twins = [Seed((), (model,) * len(judged.rounds)) for model in untrained]
+    twins = [_untrained(seeds[0].models[0], seed, judged) for seed in range(config.seeds)]
     for begun, several in (("pretrained", seeds), ("untrained", twins)):
         for number, seed in enumerate(several):
             yield from _of_encoder(config, judged, begun, number, seed)
+
+
+def _untrained(model: PretrainedModel, seed: int, judged: Judged) -> Seed:
+    """The encoder as training would begin with it, in each round."""
+    return Seed(
+        (), tuple(untrained_like(model, seed, one.readers["train"]) for one in judged.rounds)
+    )
 
 
 def share_cells(
@@ -131,8 +138,7 @@ def share_cells(
             fewer = judged.narrowed(together, share, number)
             if seeds:
                 own = seeds[number % len(seeds)]
-                twin = untrained_like(own.models[0], number)
-                twins = Seed((), (twin,) * len(judged.rounds))
+                twins = _untrained(own.models[0], number, judged)
                 few = replace(config, regimes=tuple(r for r in config.regimes if r == "linear"))
                 for begun, seed in (("pretrained", own), ("untrained", twins)):
                     for cell in _of_encoder(few, fewer, begun, number, seed):

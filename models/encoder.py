@@ -142,7 +142,8 @@ class Embedder(nn.Module):
 
     @abstractmethod
     def token_count(self, channels: Mapping[str, Sequence[str]], window_s: float) -> int:
-        """L, of windows of so many seconds with these channels of each modality."""
+        """L, of windows of so many seconds with these channels of each modality; of one that is not named, with all
+        that the encoder knows."""
 
     @property
     @abstractmethod
@@ -221,7 +222,7 @@ class Encoder(Embedder):
 
     def token_count(self, channels: Mapping[str, Sequence[str]], window_s: float) -> int:
         patch = self.config.patch
-        groups = 1 if self.tokenizer.joint else len(channels[patch.modality])
+        groups = 1 if self.tokenizer.joint else len(channels.get(patch.modality, patch.channels))
         return groups * (round(window_s * patch.rate_hz) // patch.samples)
 
     def forward(self, windows: Windows, weight_BM2: Tensor | None = None) -> Tensor:

@@ -88,11 +88,14 @@ class MultimodalEncoder(Embedder):
                 z_BD = self.projectors[modality](encoder(windows))
                 found[modality] = (z_BD * there_B[:, None], there_B)
         if not found:
-            raise ValueError(
-                f"the encoder reads {', '.join(self.encoders)}, but the windows hold "
-                f"{', '.join(w.modality for w in streams.values()) or 'nothing'}"
-            )
+            raise self._reads_none(streams)
         return found
+
+    def _reads_none(self, streams: Mapping[str, Windows]) -> ValueError:
+        return ValueError(
+            f"the encoder reads {', '.join(self.encoders)}, but the windows hold "
+            f"{', '.join(w.modality for w in streams.values()) or 'nothing'}"
+        )
 
     def there(self, streams: Mapping[str, Windows]) -> Tensor:
         """Which rows have any sample of each modality that has a stream [B, M]."""
@@ -108,13 +111,24 @@ class MultimodalEncoder(Embedder):
         )
 
     def embed_tokens(self, streams: Mapping[str, Windows]) -> tuple[Tensor, Tensor]:
-        """The modalities' tokens side by side; narrower ones are followed by zeros. Raises `ValueError` where a
-        modality has no stream: rows of one count of tokens could not be told from others."""
-        parts = []
-        for _, encoder in self.parts():
-            tokens_BLW, there_BL = encoder.embed_tokens(streams)
-            parts.append((F.pad(tokens_BLW, (0, self.width - encoder.width)), there_BL))
-        tokens, there = zip(*parts, strict=True)
+        """The modalities' tokens side by side; narrower ones are followed by zeros. Of modalities without a stream
+        none is there."""
+        own = {m: of_modality(streams, m) for m in self.encoders}
+        windows = next((w for w in own.values() if w is not None), None)
+        if windows is None:
+            raise self._reads_none(streams)
+        B, _, T = windows.samples.shape
+        tokens, there = [], []
+        for modality, encoder in self.parts():
+            if own[modality] is None:
+                L = encoder.token_count({}, T / windows.rate_hz)
+                tokens_BLW = next(encoder.parameters()).new_zeros(B, L, self.width)
+                there_BL = torch.zeros(B, L, dtype=torch.bool, device=tokens_BLW.device)
+            else:
+                tokens_BLW, there_BL = encoder.embed_tokens(streams)
+                tokens_BLW = F.pad(tokens_BLW, (0, self.width - encoder.width))
+            tokens.append(tokens_BLW)
+            there.append(there_BL)
         return torch.cat(tokens, dim=1), torch.cat(there, dim=1)
 
     def token_count(self, channels: Mapping[str, Sequence[str]], window_s: float) -> int:

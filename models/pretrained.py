@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,7 @@ class PretrainedModel(nn.Module):
         Raises `KeyError` where it has no channel that the model reads.
         """
         held = {signal.modality for signal in recording.signals}
-        found: dict[str, Windows] = {}
+        found: dict[str, Signal] = {}
         for patch in self.encoder.inputs:
             if patch.modality not in held:
                 continue
@@ -93,8 +94,7 @@ class PretrainedModel(nn.Module):
             present = tuple(c for c in patch.channels if c in signal.channels)
             if present:
                 how = self.preprocessing[patch.modality]
-                ready = quantize(preprocess(signal.select(present), how))
-                found[patch.modality] = cut_windows(ready, round(self.window_s * patch.rate_hz))
+                found[patch.modality] = quantize(preprocess(signal.select(present), how))
         if not found:
             wanted = "; ".join(f"{p.modality} {', '.join(p.channels)}" for p in self.encoder.inputs)
             there = "; ".join(f"{s.modality} {', '.join(s.channels)}" for s in recording.signals)
@@ -102,21 +102,36 @@ class PretrainedModel(nn.Module):
                 f"{recording.dataset} {recording.record}: none of the model's channels ({wanted}) is among its "
                 f"own ({there})"
             )
-        count = min(len(windows.samples) for windows in found.values())
-        return {m: chosen_rows(windows, slice(count)) for m, windows in found.items()}
+        return cut_windows(found, self.window_s)
 
 
-def cut_windows(signal: Signal, length: int) -> Windows:
-    """Successive windows of `length` samples of an int16 signal; a shorter signal is padded with MISSING."""
+def cut_windows(signals: Mapping[str, Signal], window_s: float) -> dict[str, Windows]:
+    """Successive windows of int16 signals by modality, cut at the same times: what a signal lacks is MISSING.
+
+    They begin where the first signal does and go on to the end of the last one, but for a remainder shorter than a
+    window; where there is less than one, the end of the window is missing.
+    """
+    begin_s = min(signal.start_s for signal in signals.values())
+    end_s = max(s.start_s + s.samples.shape[1] / s.rate_hz for s in signals.values())
+    # A sample at most may be missing of the last window: rates are not multiples of one another.
+    slack_s = max(1 / signal.rate_hz for signal in signals.values()) if len(signals) > 1 else 0.0
+    count = max(1, math.floor((end_s - begin_s + slack_s) / window_s + 1e-9))
+    return {m: _cut(signal, begin_s, window_s, count) for m, signal in signals.items()}
+
+
+def _cut(signal: Signal, begin_s: float, window_s: float, count: int) -> Windows:
+    """So many windows from a time on."""
     samples, scale, offset = signal.samples, signal.scale, signal.offset
     if scale is None or offset is None:
         raise ValueError(f"{signal.modality}: cut_windows needs a quantized signal")
     C, T = samples.shape
-    if length > T:
-        tail = np.full((C, length - T), MISSING, np.int16)
-        samples = np.concatenate([samples, tail], axis=1, dtype=np.int16)
-    count = max(1, T // length)
-    cut = samples[:, : count * length].reshape(C, count, length).transpose(1, 0, 2)
+    length = round(window_s * signal.rate_hz)
+    grid = np.full((C, count * length), MISSING, np.int16)
+    first = round((signal.start_s - begin_s) * signal.rate_hz)
+    there = min(T, count * length - first)
+    if there > 0:
+        grid[:, first : first + there] = samples[:, :there]
+    cut = grid.reshape(C, count, length).transpose(1, 0, 2)
     return Windows(
         signal.modality,
         signal.rate_hz,

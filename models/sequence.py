@@ -126,6 +126,13 @@ class XResNetEncoder(SequenceEncoder):
         self.context = nn.ModuleList([nn.Identity()])
         self.apply(initialise)
 
+    def stages(self) -> Iterator[nn.Module]:
+        """The stem, then each block."""
+        parts = list(self.front.children())
+        blocks = [m for m in parts if isinstance(m, Bottleneck)]
+        yield nn.ModuleList(m for m in parts if m not in blocks)
+        yield from blocks
+
 
 class CausalLSTM(nn.Module):
     """One recurrent layer."""

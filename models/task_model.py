@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..signals import Preprocessing, Recording, preprocess, quantize
-from ..signals.windows import Windows, chosen_rows, crop, with_channels
+from ..signals.windows import Windows, crop, with_channels
 from .backbones import Backbone, make_backbone
 from .pretrained import cut_windows, write_model_folder
 
@@ -143,11 +143,9 @@ class TaskModel(nn.Module):
                     f"{list(channels)} is among {list(signal.channels)}"
                 )
             how = self.inputs.preprocessing[modality]
-            ready = quantize(preprocess(signal.select(present), how))
-            length = round(self.inputs.window_s * ready.rate_hz)
-            found[modality] = with_channels(cut_windows(ready, length), channels)
-        count = min(len(windows.samples) for windows in found.values())
-        return {modality: chosen_rows(windows, slice(count)) for modality, windows in found.items()}
+            found[modality] = quantize(preprocess(signal.select(present), how))
+        cut = cut_windows(found, self.inputs.window_s)
+        return {m: with_channels(windows, self.inputs.channels[m]) for m, windows in cut.items()}
 
     def cropped(
         self, streams: Mapping[str, Windows], start_s: float | Tensor

@@ -62,7 +62,8 @@ def tell_results(config: PretrainConfig, progress: Progress) -> None:
     """Where everything lies, and how to open it."""
     out, known = config.run.out, stored_baselines(config.run.out)
     print(
-        f"done       {progress.step} steps; best validation loss {progress.best:.4f} at step {progress.best_step}"
+        f"done       {progress.step} steps; validation loss of the model kept {progress.best:.4f}, at step "
+        f"{progress.best_step}"
     )
     for name, value in known.items():
         print(f"           {progress.best / value:.2f} of {name} ({value:.4f})")

@@ -27,6 +27,7 @@ from .report import about, draw_loss, keep_baselines, stored_baselines, tell_res
 from .tracking import Tracker
 from .twin import ensure_twin
 from .watch import Watch
+from .whole_windows import with_whole_windows
 
 T = TypeVar("T", bound=Objective)
 
@@ -100,7 +101,7 @@ def make_parts(
         card = model_card(objective, config, origin, facts, stored_baselines(out))
         save_model(
             folder,
-            objective.encoder,
+            with_whole_windows(objective.encoder, watch.training),
             origin.preprocessing,
             config.data.window_s,
             facts,

@@ -67,8 +67,8 @@ of the deviation after an epoch, and its whole rank."""
 
 ADVICE = (
     "lower optim.lr or lengthen optim.warmup_epochs; give the objective what keeps embeddings apart (more "
-    "negatives, a variance term, a slower target); and begin again in another run.out. The model kept as the "
-    "best is that of the lowest validation loss, which does not see this: see what effective_rank was at its step"
+    "negatives, a variance term, a slower target); and begin again in another run.out. Which model is kept as the "
+    "best does not follow from this: see what effective_rank was at its step"
 )
 
 

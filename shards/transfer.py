@@ -15,7 +15,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn, Protocol
 from urllib.parse import quote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
@@ -23,6 +22,7 @@ from urllib3.exceptions import HTTPError, MaxRetryError, SSLError
 from .. import __version__
 from ..datasets.download.errors import DownloadError, Interrupted, Stopped
 from ..datasets.download.patience import patiently
+from ..datasets.download.pool import pool_for
 from .index import INDEX, MANIFEST
 
 CONNECT_S, READ_S = 15.0, 60.0
@@ -70,6 +70,11 @@ def fetch(place: Place, address: str, name: str, path: Path, stop: threading.Eve
         patiently(lambda: place.add(name, file, stop), f"{address}/{name}", stop, file.tell)
 
 
+def _goes_on(response: urllib3.BaseHTTPResponse, start: int) -> bool:
+    """Whether a part of a file begins where it was asked to."""
+    return response.headers.get("Content-Range", "").startswith(f"bytes {start}-")
+
+
 def _copy(read: Callable[[int], bytes], file: BinaryIO, stop: threading.Event) -> None:
     while chunk := read(CHUNK_BYTES):
         if stop.is_set():
@@ -82,14 +87,8 @@ class Http:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        parts = urlsplit(address)
-        proxy = None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
         timeout = urllib3.Timeout(connect=CONNECT_S, read=READ_S)
-        self._pool = (
-            urllib3.ProxyManager(proxy, maxsize=THREADS, timeout=timeout)
-            if proxy
-            else urllib3.PoolManager(maxsize=THREADS, timeout=timeout)
-        )
+        self._pool = pool_for(address, THREADS, timeout)
         self._reached = False
 
     def add(self, name: str, file: BinaryIO, stop: threading.Event) -> None:
@@ -109,6 +108,8 @@ class Http:
             ) as response:
                 self._reached = True
                 self._check(response, address)
+                if response.status == 206 and not _goes_on(response, start):
+                    raise Interrupted("the server sent another part than was asked for", 0.0)
                 if response.status == 200:
                     # The server may not know ranges.
                     file.seek(0)

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import NoReturn
 from urllib.parse import quote, urljoin, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from urllib3.exceptions import HTTPError, SSLError
@@ -22,6 +21,7 @@ from urllib3.exceptions import HTTPError, SSLError
 from ... import __version__
 from .errors import DownloadError, FileRefused, Interrupted
 from .patience import patiently
+from .pool import pool_for
 
 CONNECT_S = 15.0
 READ_S = 60.0
@@ -53,13 +53,8 @@ class Client:
         self.host = host.rstrip("/")
         self._denied = denied
         self._secret = secret
-        proxy = None if proxy_bypass(parts.hostname) else getproxies().get(parts.scheme)
         timeout = urllib3.Timeout(connect=CONNECT_S, read=READ_S)
-        self._pool = (
-            urllib3.ProxyManager(proxy, maxsize=workers, timeout=timeout)
-            if proxy
-            else urllib3.PoolManager(maxsize=workers, timeout=timeout)
-        )
+        self._pool = pool_for(self.host, workers, timeout)
 
     @contextlib.contextmanager
     def get(

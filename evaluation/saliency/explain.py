@@ -110,7 +110,7 @@ def explained_encoder(
     encoder = model.eval().encoder
     if not isinstance(encoder, ViTEncoder):
         raise ValueError(
-            f"{name} is a {type(encoder).__name__}, and attention is drawn of a ViTEncoder alone"
+            f"the model is a {type(encoder).__name__}, and attention is drawn of a ViTEncoder alone"
         )
     patch = encoder.config.patch
     if patch.modality != "ecg":

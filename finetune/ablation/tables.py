@@ -98,8 +98,10 @@ def _reference_table(figure: str, references: Mapping[str, Reached]) -> Table:
     return Table(("reference", "seeds", figure), rows)
 
 
-_COST_HEAD = ("M parameters", "GFLOP for 10 s", "TFLOP in all", "hours")
+_COST_HEAD = ("steps × batch", "M parameters", "GFLOP for 10 s", "TFLOP in all", "hours")
 _NOTES = (
+    "steps × batch: optimizer steps, and windows (or rows of several) in each; objectives that contrast rows have the "
+    "larger batches, and so fewer steps of the same signal.",
     "M parameters: of the encoder, and in brackets of all that was trained.",
     "GFLOP for 10 s: of a training step, forward and backward, for 10 s of signal; products of matrices, convolutions, "
     "recurrent layers and Fourier transforms are counted, element-wise work is not.",
@@ -127,7 +129,8 @@ def _about(result: Result) -> list[str]:
         "several are their mean. Where a pair has one, chance in its training is in no interval.",
         "Frozen encoders read windows of the length they were pretrained on, and a recording's score is the mean of "
         "its windows'. They are judged as the budget leaves them, after the last step; every other choice was made on "
-        "validation. Untrained encoders with batch norm have the statistics that it begins with.",
+        "validation, or is the objective's default: rates were not tuned for each pair. Batch norms, of untrained "
+        "encoders too, have the statistics of whole training windows.",
     ]
     if machines := sorted({t.machine for t in took}):
         told.append(f"Hours were measured on: {'; '.join(machines)}.")
@@ -143,6 +146,7 @@ def _cost(one: Found) -> list[str]:
     took = one.took
     hours = np.mean([t.training_s for t in took]) / 3600
     return [
+        f"{took[0].steps:,} × {took[0].batch}",
         f"{one.encoder_parameters / 1e6:.2f} ({took[0].parameters / 1e6:.2f})",
         f"{took[0].flops_per_10s / 1e9:.3g}",
         short(took[0].flops / 1e12),

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import platform
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ class Trained:
     """What a run took. `training_s` is the time that its steps took, without validation, checkpoints and stops."""
 
     epochs: int
+    steps: int
+    batch: int
     signal_s: float
     flops: float
     parameters: int
@@ -65,6 +68,11 @@ def train(config: AblationConfig, pair: Pair, data: str, seed: int, processes: P
     if trained(config, pair, data, seed) is not None:
         return
     epochs = epochs_of(config, read_cost(pair.plan(config)))
+    # A run must not go on from what other shards of the same path, or another config, began.
+    if _kept(out / "terms.json") != terms:
+        if out.exists():
+            shutil.rmtree(out)
+        _keep(out / "terms.json", terms)
     processes.run([*pair.command(config, seed, out), "--optim.epochs", str(epochs)], out)
     progress = stored_progress(checkpoints(out)[-1])
     if progress.epoch < epochs:
@@ -74,6 +82,8 @@ def train(config: AblationConfig, pair: Pair, data: str, seed: int, processes: P
     cost = read_cost(out)
     took = Trained(
         epochs,
+        progress.step,
+        cost.batch,
         epochs * cost.epoch_s,
         epochs * cost.epoch_flops,
         cost.parameters,

@@ -67,15 +67,16 @@ class BYOL(Objective):
         """Sum over both views of every row of 2 − 2 · cosine; their number is the targets."""
         views = two_views(batch, self.stream, self.config.views)
         said_VD: Tensor = self.predictor(self.projector(self.encoder(views)))
-        there_V = rows_there(self.encoder, batch.streams[self.stream]).repeat(2)
+        there_B = rows_there(self.encoder, batch, self.stream, self.config.views)
+        there_V = there_B.repeat(2)
         other_VD = self.targets(views, there_V).roll(len(batch), dims=0)
         error_V = 2 - 2 * F.cosine_similarity(said_VD.float(), other_VD, dim=-1)
         return Outcome((error_V * there_V).sum(), there_V.sum().float())
 
     @torch.no_grad()
     def count(self, batch: Batch) -> Tensor:
-        """Two for each row of which something is there."""
-        return 2 * rows_there(self.encoder, batch.streams[self.stream]).sum().float()
+        """Two for each row of which something is there in both views."""
+        return 2 * rows_there(self.encoder, batch, self.stream, self.config.views).sum().float()
 
     def after_step(self, done: float) -> None:
         """The slow copy follows."""

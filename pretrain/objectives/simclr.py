@@ -63,7 +63,7 @@ class SimCLR(Objective):
         """The loss of the contrast, of all ranks' rows while training, times this rank's rows."""
         views = two_views(batch, self.stream, self.config.views)
         a_BD, b_BD = self.head(self.encoder(views)).chunk(2)
-        mine_B = rows_there(self.encoder, batch.streams[self.stream])
+        mine_B = rows_there(self.encoder, batch, self.stream, self.config.views)
         there_B = gathered(mine_B.long()).bool()
         loss = nt_xent(gathered(a_BD)[there_B], gathered(b_BD)[there_B], self.config.temperature)
         targets = mine_B.sum().float()
@@ -71,5 +71,5 @@ class SimCLR(Objective):
 
     @torch.no_grad()
     def count(self, batch: Batch) -> Tensor:
-        """Rows of which something is there."""
-        return rows_there(self.encoder, batch.streams[self.stream]).sum().float()
+        """Rows of which something is there in both views."""
+        return rows_there(self.encoder, batch, self.stream, self.config.views).sum().float()

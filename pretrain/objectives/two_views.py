@@ -61,12 +61,15 @@ def view(batch: Batch, stream: str, config: ViewsConfig, number: int) -> Windows
     return augment(alone, config.augment, number).streams[stream]
 
 
-def rows_there(encoder: Encoder, windows: Windows) -> Tensor:
-    """Which rows have a patch [B]; the others take no part."""
-    if windows.complete:
-        everything = torch.ones(len(windows.samples), dtype=torch.bool)
-        return everything.to(windows.samples.device)
-    return encoder.tokenizer.patches(windows).present_BCN.flatten(1).any(dim=1)
+def rows_there(encoder: Encoder, batch: Batch, stream: str, config: ViewsConfig) -> Tensor:
+    """Which rows have a patch in both views [B]; the others take no part."""
+    whole = batch.streams[stream]
+    if whole.complete:
+        # Operations leave something of every window.
+        return torch.ones(len(batch), dtype=torch.bool, device=whole.samples.device)
+    patches = encoder.tokenizer.patches(two_views(batch, stream, config))
+    one_B, other_B = patches.present_BCN.flatten(1).any(dim=1).chunk(2)
+    return one_B & other_B
 
 
 def head(inputs: int, hidden: int, outputs: int) -> nn.Sequential:

@@ -24,6 +24,7 @@ from biofm.evaluation import kept
 from biofm.evaluation.embeddings import Embeddings, embeddings, model_digest
 from biofm.files import sha256, write_aside
 from biofm.models.encoder import EncoderConfig
+from biofm.models.fused import FusedConfig, FusedEncoder
 from biofm.models.pretrained import PretrainedModel, load_model, save_model
 from biofm.models.tokenizer import PatchConfig
 from biofm.models.vit import ViTEncoder
@@ -49,7 +50,9 @@ def twin(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def made(seed: int = 0, depth: int = 3, **patch: Any) -> PretrainedModel:
     torch.manual_seed(seed)
     config = EncoderConfig(size="mini", depth=depth, patch=PatchConfig(**{"samples": 50} | patch))
-    return PretrainedModel(ViTEncoder(config), {config.patch.modality: PREPROCESSING}, 10.0, {}).eval()
+    return PretrainedModel(
+        ViTEncoder(config), {config.patch.modality: PREPROCESSING}, 10.0, {}
+    ).eval()
 
 
 def reading(
@@ -348,3 +351,13 @@ def test_windows_that_the_model_was_not_made_for_are_refused(
     with pytest.raises(ValueError, match="no weights for the channels"):
         embed(made(channels=("I",)), reader, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_inner_layers_of_several_modalities_are_refused_before_any_work(
+    twin: tuple[Path, Path], tmp_path: Path
+) -> None:
+    patches = {"ecg": PatchConfig(samples=100), "hr": PatchConfig("hr", ("hr",), 1.0, 2)}
+    how = {"ecg": PREPROCESSING, "hr": Preprocessing(1.0)}
+    model = PretrainedModel(FusedEncoder(FusedConfig(patches, depth=2)), how, 10.0, {}).eval()
+    with pytest.raises(ValueError, match="there is the last one alone"):
+        embed(model, reading(twin[1]), tmp_path, (0, 1))

@@ -37,7 +37,7 @@ from biofm.finetune.ablation.pairs import pairs_in
 from biofm.finetune.ablation.processes import Processes, each, locked
 from biofm.pretrain import mae_run
 from biofm.pretrain.checkpoint import checkpoints
-from biofm.pretrain.cost import Cost, read_cost
+from biofm.pretrain.cost import Cost, read_cost, write_cost
 from biofm.shards import writing
 from biofm.shards.build import build
 from biofm.shards.configuration import Folds, shipped
@@ -275,6 +275,27 @@ def test_training_time_is_that_of_the_steps(tmp_path: Path) -> None:
     ]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert training.training_s(tmp_path, batch=4) == 2 * 4 / 8 + 4 / 2
+
+
+def test_a_run_of_other_shards_is_not_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mae_vit.yaml").write_text(MAE)
+    config = AblationConfig(str(tmp_path), ("a",), ("ptbxl_all",), 80.0, out=tmp_path / "out")
+    (pair,) = pairs_in(str(tmp_path))
+    write_cost(pair.plan(config), Cost(1, 1.0, 10.0, 8, 1))
+    found: list[bool] = []
+
+    def stopped(_: Processes, words: Sequence[str], folder: Path) -> None:
+        found.append((folder / "begun").is_file())
+        (folder / "begun").touch()
+        raise RuntimeError("stopped")
+
+    monkeypatch.setattr(Processes, "run", stopped)
+    for data in ("one", "one", "other"):
+        with pytest.raises(RuntimeError, match="stopped"):
+            training.train(config, pair, data, 0, Processes(1))
+    assert found == [False, True, False]
 
 
 def test_a_failing_process_is_told_and_the_others_go_on(tmp_path: Path) -> None:

@@ -75,6 +75,33 @@ def test_tokens_of_all_modalities_are_counted_as_they_come() -> None:
     assert tokens_BLW[:, 125:, :192].any()
 
 
+def test_tokens_of_a_modality_without_a_stream_are_not_there() -> None:
+    encoder = made()
+    tokens_BLW, there_BL = encoder.embed_tokens({"hr": windows("hr")})
+    assert tokens_BLW.shape == (3, encoder.token_count({"hr": ("hr",)}, 10.0), 256)
+    assert there_BL.sum(dim=1).tolist() == [5, 5, 5]
+    assert not there_BL[:, :125].any()
+
+
+def test_modalities_are_cut_at_the_same_times_whenever_they_begin(tmp_path: Path) -> None:
+    how = {"ecg": Preprocessing(100.0), "hr": Preprocessing(1.0)}
+    save_model(tmp_path / "m", made(), how, 10.0, {}, "card")
+    model = load_model(tmp_path / "m")
+    ecg = Signal("ecg", np.arange(0, 30, 0.01, dtype=np.float32)[None], 100.0, ("II",))
+    # From 15 s to 42 s: nothing in the first window, half of the second, and on when the ECG is over.
+    late = Signal("hr", np.arange(15, 42, dtype=np.float32)[None], 1.0, ("hr",), start_s=15.0)
+    cut = model.windows(Recording("test", "r", "s", (ecg, late)))
+    x_ecg, no_ecg = cut["ecg"].physical()
+    x_hr, no_hr = cut["hr"].physical()
+    assert len(x_ecg) == len(x_hr) == 4
+    assert no_ecg.all(dim=2)[:, 0].tolist() == [False, False, False, True]
+    assert no_hr.all(dim=2)[:, 0].tolist() == [True, False, False, False]
+    assert no_hr[1, 0].tolist() == [True] * 5 + [False] * 5
+    # What stands side by side is of one time.
+    assert float(x_hr[2, 0, 0]) == pytest.approx(20.0, abs=0.01)
+    assert float(x_ecg[2, 0, 0]) == pytest.approx(20.0, abs=0.3)
+
+
 def test_streams_that_it_does_not_read_are_refused() -> None:
     with pytest.raises(ValueError, match="reads ecg, hr, but the windows hold ppg"):
         made().embed({"ppg": replace(windows("ecg"), modality="ppg")})

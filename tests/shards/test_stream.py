@@ -54,6 +54,8 @@ class Site:
         self.watch: Path | None = None
         self.most_files = 0
         self.address = ""
+        self.lead = 0
+        """How much further on than asked for a part begins."""
 
     def tars(self) -> list[str]:
         return [name for name, _ in self.asked if name.endswith(".tar")]
@@ -85,7 +87,8 @@ class Handler(BaseHTTPRequestHandler):
         else:
             content = (site.folder / self.path.lstrip("/")).read_bytes()
             body, cut = content[start:], site.cut.pop(name, None)
-            self.answer(206 if start else 200, body, cut=cut)
+            part = {"Content-Range": f"bytes {site.lead + start}-{len(content) - 1}/{len(content)}"}
+            self.answer(206 if start else 200, body, part if start else None, cut)
 
     def answer(
         self,
@@ -318,6 +321,12 @@ def test_a_cut_transfer_goes_on_where_it_stood(
     assert list(steps(reader(site.address, tmp_path / "cache"))) == expected
     starts = [start for name, start in site.asked if name == name_of(1)]
     assert starts[:2] == [0, 5000 if ranges else 0]
+
+
+def test_another_part_than_was_asked_for_is_no_continuation(site: Site, tmp_path: Path) -> None:
+    site.cut, site.lead = {INDEX: 100}, 7
+    with pytest.raises(DownloadError, match="sent another part than was asked for"):
+        reader(site.address, tmp_path / "cache")
 
 
 def test_a_transfer_that_breaks_off_again_and_again_is_given_up(site: Site, tmp_path: Path) -> None:

@@ -79,15 +79,26 @@ def test_whole_windows_are_changed_as_by_augment_view_after_view() -> None:
 
 def test_a_row_without_samples_is_not_there() -> None:
     encoder = make_encoder(EncoderConfig(depth=1, patch=PatchConfig(samples=50)))
-    assert rows_there(encoder, make_batch().streams[STREAM]).tolist() == [True] * 4
+    assert rows_there(encoder, make_batch(), STREAM, WHOLE).tolist() == [True] * 4
     batch = make_batch(complete=False)
     samples = batch.streams[STREAM].samples
     samples[0] = MISSING
     samples[1, 1:] = MISSING
     samples[2, :, 30:] = MISSING
-    assert rows_there(encoder, batch.streams[STREAM]).tolist() == [False, True, True, True]
+    assert rows_there(encoder, batch, STREAM, WHOLE).tolist() == [False, True, True, True]
     samples[2, :, 20:] = MISSING  # less than half a patch is left
-    assert rows_there(encoder, batch.streams[STREAM]).tolist() == [False, True, False, True]
+    assert rows_there(encoder, batch, STREAM, WHOLE).tolist() == [False, True, False, True]
+
+
+def test_a_row_of_which_a_view_shows_nothing_takes_no_part() -> None:
+    encoder = make_encoder(EncoderConfig(depth=1, patch=PatchConfig(samples=50)))
+    batch = make_batch(200, complete=False)
+    batch.streams[STREAM].samples[:, :, 300:] = MISSING
+    views = two_views(batch, STREAM, CROPS)
+    shown_V = encoder.tokenizer.patches(views).present_BCN.flatten(1).any(dim=1)
+    both_B = shown_V[:200] & shown_V[200:]
+    assert 0 < int(both_B.sum()) < int(shown_V.sum()) / 2
+    assert torch.equal(rows_there(encoder, batch, STREAM, CROPS), both_B)
 
 
 def test_a_head_has_two_layers() -> None:
