@@ -27,7 +27,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     encoder = ViTEncoder(EncoderConfig(depth=1, patch=PatchConfig(samples=20)))
     path = tmp_path_factory.mktemp("model") / "model"
     save_model(
-        path, encoder, {"ecg": Preprocessing(100.0, 0.5, 40.0)}, 10.0, {"synthetic": True}, "# A card\n"
+        path,
+        encoder,
+        {"ecg": Preprocessing(100.0, 0.5, 40.0)},
+        10.0,
+        {"synthetic": True},
+        "# A card\n",
     )
     return path
 
