@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..configuration import USER_ERRORS, parse, tell
 from ..models.encoder import EncoderConfig
 from ..models.tokenizer import PatchConfig
 from ..shards.reader import DataConfig
 from .configuration import OptimConfig, RunConfig
 from .objectives.backbones import check_backbone
 from .objectives.byol import BYOL, BYOLConfig
-from .run import run
+from .run import start
 from .twin import TWIN
 
 
@@ -40,14 +39,5 @@ class Config:
 
 def main() -> None:
     """Parse the command line and train."""
-    config = parse(Config, description="BYOL: prediction between two views of a window.")
-    try:
-        run(
-            config,
-            lambda encoder, stream: BYOL(encoder, config.objective, stream),
-            # What stands in for missing channels has no part in a step of complete windows.
-            idle=config.model.patch.span == "all",
-        )
-    except USER_ERRORS as error:
-        tell(error)
-        raise SystemExit(1) from None
+    # What stands in for missing channels has no part in a step of complete windows.
+    start(Config, BYOL, "BYOL: prediction between two views of a window.", idle=True)

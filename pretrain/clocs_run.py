@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..configuration import USER_ERRORS, parse, tell
 from ..models.encoder import EncoderConfig
 from ..models.tokenizer import PatchConfig
 from ..shards.reader import DataConfig
 from .configuration import OptimConfig, RunConfig
 from .objectives.backbones import check_backbone
 from .objectives.clocs import Clocs, ClocsConfig
-from .run import run
+from .run import start
 from .twin import TWIN
 
 
@@ -41,14 +40,5 @@ class Config:
 
 def main() -> None:
     """Parse the command line and train."""
-    config = parse(Config, description="CLOCS: contrast between a subject's segments and leads.")
-    try:
-        run(
-            config,
-            lambda encoder, stream: Clocs(encoder, config.objective, stream),
-            # What stands in for missing channels has no part in a step of complete windows.
-            idle=config.model.patch.span == "all",
-        )
-    except USER_ERRORS as error:
-        tell(error)
-        raise SystemExit(1) from None
+    # What stands in for missing channels has no part in a step of complete windows.
+    start(Config, Clocs, "CLOCS: contrast between a subject's segments and leads.", idle=True)

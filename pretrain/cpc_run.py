@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..configuration import USER_ERRORS, parse, tell
 from ..models.encoder import EncoderConfig
 from ..models.tokenizer import PatchConfig
 from ..shards.reader import DataConfig
@@ -14,7 +13,7 @@ from .configuration import OptimConfig, RunConfig
 from .cpc_shown import chance, predictions
 from .objectives.backbones import check_backbone
 from .objectives.cpc import CPC, CPCConfig
-from .run import Shown, run
+from .run import Shown, start
 from .twin import TWIN
 
 
@@ -43,15 +42,11 @@ class Config:
 
 def main() -> None:
     """Parse the command line and train."""
-    config = parse(Config, description="Contrastive predictive coding of biosignals.")
-    try:
-        run(
-            config,
-            lambda encoder, stream: CPC(encoder, config.objective, stream),
-            Shown(predictions, chance),
-            # What stands in for missing channels has no part in a step of complete windows.
-            idle=True,
-        )
-    except USER_ERRORS as error:
-        tell(error)
-        raise SystemExit(1) from None
+    # What stands in for missing channels has no part in a step of complete windows.
+    start(
+        Config,
+        CPC,
+        "Contrastive predictive coding of biosignals.",
+        Shown(predictions, chance),
+        idle=True,
+    )

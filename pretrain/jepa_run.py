@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..configuration import USER_ERRORS, parse, tell
 from ..models.encoder import EncoderConfig
 from ..models.tokenizer import PatchConfig
 from ..shards.reader import DataConfig
 from .configuration import OptimConfig, RunConfig
 from .objectives.backbones import check_backbone
 from .objectives.jepa import JEPA, JEPAConfig
-from .run import run
+from .run import start
 from .twin import TWIN
 
 
@@ -40,9 +39,4 @@ class Config:
 
 def main() -> None:
     """Parse the command line and train."""
-    config = parse(Config, description="JEPA: prediction of the tokens of hidden blocks.")
-    try:
-        run(config, lambda encoder, stream: JEPA(encoder, config.objective, stream))
-    except USER_ERRORS as error:
-        tell(error)
-        raise SystemExit(1) from None
+    start(Config, JEPA, "JEPA: prediction of the tokens of hidden blocks.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..configuration import USER_ERRORS, parse, tell
 from ..models.decoder import DecoderConfig
 from ..models.encoder import EncoderConfig
 from ..models.tokenizer import PatchConfig
@@ -14,7 +13,7 @@ from .configuration import OptimConfig, RunConfig
 from .mae_shown import reconstructions, trivial
 from .objectives.backbones import check_backbone
 from .objectives.mae import MAE, MAEConfig
-from .run import Shown, run
+from .run import Shown, start
 from .twin import TWIN
 
 
@@ -41,13 +40,4 @@ class Config:
 
 def main() -> None:
     """Parse the command line and train."""
-    config = parse(Config, description="Masked autoencoding of biosignals.")
-    try:
-        run(
-            config,
-            lambda encoder, stream: MAE(encoder, config.objective, stream),
-            Shown(reconstructions, trivial),
-        )
-    except USER_ERRORS as error:
-        tell(error)
-        raise SystemExit(1) from None
+    start(Config, MAE, "Masked autoencoding of biosignals.", Shown(reconstructions, trivial))

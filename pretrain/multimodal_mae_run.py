@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..configuration import USER_ERRORS, parse, tell
 from ..models.decoder import DecoderConfig
 from ..models.fused import FusedConfig
 from ..models.tokenizer import PatchConfig
 from ..shards.reader import DataConfig
 from .configuration import OptimConfig, RunConfig
 from .objectives.multimodal_mae import MultimodalMAE, MultimodalMAEConfig
-from .run import run
+from .run import start
 from .twin import PRESSURE_TWIN
 
 ECG_AND_PPG = {
@@ -48,14 +47,5 @@ class Config:
 
 def main() -> None:
     """Parse the command line and train."""
-    config = parse(Config, description="Masked autoencoding of several modalities.")
-    try:
-        run(
-            config,
-            lambda encoder, stream: MultimodalMAE(encoder, config.objective, stream),
-            # Where a modality has one channel, nothing stands in for hidden ones.
-            idle=True,
-        )
-    except USER_ERRORS as error:
-        tell(error)
-        raise SystemExit(1) from None
+    # What stands in for missing channels has no part in a step of complete windows.
+    start(Config, MultimodalMAE, "Masked autoencoding of several modalities.", idle=True)

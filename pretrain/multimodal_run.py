@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from ..configuration import USER_ERRORS, parse, tell
 from ..models.encoder import EncoderConfig
 from ..models.multimodal import MultimodalConfig
 from ..models.tokenizer import PatchConfig
@@ -14,7 +13,7 @@ from ..shards.reader import DataConfig
 from .configuration import OptimConfig, RunConfig
 from .objectives.backbones import check_backbone
 from .objectives.multimodal import SharedPrivate, SharedPrivateConfig
-from .run import run
+from .run import start
 from .twin import PRESSURE_TWIN
 
 
@@ -62,14 +61,5 @@ class Config:
 
 def main() -> None:
     """Parse the command line and train."""
-    config = parse(Config, description="Contrast between modalities, and between their views.")
-    try:
-        run(
-            config,
-            lambda encoder, stream: SharedPrivate(encoder, config.objective, stream),
-            # What stands in for missing channels has no part in a step of complete windows.
-            idle=True,
-        )
-    except USER_ERRORS as error:
-        tell(error)
-        raise SystemExit(1) from None
+    # What stands in for missing channels has no part in a step of complete windows.
+    start(Config, SharedPrivate, "Contrast between modalities, and between their views.", idle=True)

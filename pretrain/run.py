@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import torch
 from accelerate import Accelerator
 
+from ..configuration import USER_ERRORS, parse, tell
 from ..models.encoder import Embedder
 from ..models.make_embedder import make_embedder
 from ..models.pretrained import save_model
@@ -42,6 +43,31 @@ class Shown(Generic[T]):
 
     pictures: Callable[[T, WindowReader, torch.device, Path, str], list[Path]]
     baselines: Callable[[T, WindowReader, WindowReader, torch.device], dict[str, float]]
+
+
+def start(
+    config_type: type,
+    objective: Callable[[Any, Any, str], T],
+    description: str,
+    shown: Shown[T] | None = None,
+    *,
+    idle: bool = False,
+) -> None:
+    """What an entry script does: read the command line, and train `objective(encoder, config.objective, stream)`.
+
+    What users can mend is told in a line, and ends the program with status 1. `idle` as in `run`.
+    """
+    config: Any = parse(config_type, description=description)
+    try:
+        run(
+            config,
+            lambda encoder, stream: objective(encoder, config.objective, stream),
+            shown,
+            idle=idle,
+        )
+    except USER_ERRORS as error:
+        tell(error)
+        raise SystemExit(1) from None
 
 
 def run(
