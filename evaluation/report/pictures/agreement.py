@@ -18,8 +18,13 @@ _MOST_VECTORS = 1500
 """More points are drawn as pixels: as vectors each would take about 60 bytes."""
 
 
-def bland_altman_plot(test: Truth, scores: Scores, column: int, unit: str = "") -> Picture:
-    """One quantity. Raises `ValueError` below three subjects."""
+def bland_altman_plot(
+    test: Truth, scores: Scores, column: int, unit: str = "", alike: str = "subject"
+) -> Picture:
+    """One quantity. `alike` is what the ids in `test.subjects` are of, within which errors are alike.
+
+    Raises `ValueError` below three of them.
+    """
     stated = np.isfinite(test.values[:, column])
     truth_N, output_N = test.values[stated, column], scores.test[stated, column]
     found = bland_altman(truth_N, output_N, test.subjects[stated])
@@ -32,7 +37,7 @@ def bland_altman_plot(test: Truth, scores: Scores, column: int, unit: str = "") 
         f"Bland–Altman plot of {name} on test: estimate − truth against the mean of both. Bias "
         f"{_text(found.bias)}{of}, 95 % limits of agreement {_text(found.lower)} and "
         f"{_text(found.upper)}{of}, with {percent(found.bias.level)} intervals (bands) that allow for several "
-        f"records of a subject; {found.bias.subjects} subjects, {found.bias.records} records, of which "
+        f"records of a {alike}; {found.bias.subjects} {alike}s, {found.bias.records} records, of which "
         f"{percent(outside)} lie outside the limits.",
     )
 

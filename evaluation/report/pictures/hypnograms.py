@@ -1,4 +1,4 @@
-"""Nights as hypnograms, the truth above what the model said: the best, the median and the worst subject."""
+"""Nights as hypnograms, the truth above what the model said: the best, the median and the worst subject, or one."""
 
 from __future__ import annotations
 
@@ -58,6 +58,18 @@ def hypnograms(test: Truth, scores: Scores) -> Picture:
         f"Hypnograms of {len(nights)} of {len(ids)} test subjects, chosen by kappa; truth above, prediction "
         f"below, and marks under it where they differ. {told}. Median kappa over subjects "
         f"{np.nanmedian(kappa_S):.2f}.",
+    )
+
+
+def hypnogram(test: Truth, scores: Scores, subject: str, said_by: str) -> Picture:
+    """One subject's longest recording; `said_by` is whose classes are drawn. Raises `ValueError` without onsets."""
+    if not np.isfinite(test.facts["onset_s"].to_numpy().astype(np.float64)).all():
+        raise ValueError("a hypnogram needs `onset_s`: the task's windows stand at no annotation")
+    night = _night(str(subject), test, scores.test.argmax(axis=1), subject)
+    return Picture(
+        _draw(test.classes, [night]),
+        f"Hypnogram of {night.title}; truth above, {said_by} below, and marks under it where they differ: "
+        f"{_alike(night)}. Lines are broken where epochs are not judged.",
     )
 
 

@@ -24,8 +24,10 @@ from biofm.evaluation.report.pictures.confusion import confusion_matrix
 from biofm.evaluation.report.pictures.curves import precision_recall_curves, roc_curves
 from biofm.evaluation.report.pictures.efficiency import label_efficiency
 from biofm.evaluation.report.pictures.forest import forest
-from biofm.evaluation.report.pictures.hypnograms import hypnograms
+from biofm.evaluation.report.pictures.gains import Gain, gains
+from biofm.evaluation.report.pictures.hypnograms import hypnogram, hypnograms
 from biofm.evaluation.report.pictures.reliability import reliability_curves
+from biofm.evaluation.report.pictures.rounds import loss_by_round
 from biofm.evaluation.report.section import Picture
 from biofm.evaluation.rounds import Truth
 from biofm.evaluation.scores import Scores
@@ -114,6 +116,27 @@ def curves(count: int) -> Callable[[], Picture]:
     return make
 
 
+def gained(people: int, methods: int = 5) -> dict[str, list[Gain]]:
+    """Of every three, one adopts and gains, one adopts and is harmed, one keeps the fallback."""
+    values = [(0.01 * i if i % 3 else 0.0) * (-1) ** (i % 3 - 1) for i in range(people)]
+    each = [
+        Gain(
+            f"a rather long name of person {i}",
+            v,
+            v - 0.1 * bool(v),
+            v + 0.1 * bool(v),
+            bool(i % 3),
+        )
+        for i, v in enumerate(values)
+    ]
+    return {f"method {m}": each for m in range(methods)}
+
+
+def losses() -> Picture:
+    by_round = {r: 1 / r for r in range(1, 41)}
+    return loss_by_round(dict.fromkeys(NAMES, by_round), "Of all.")
+
+
 ALL: dict[str, Callable[[], Picture]] = {
     "forest": lambda: forest(compared()),
     "efficiency": efficiency,
@@ -127,6 +150,11 @@ ALL: dict[str, Callable[[], Picture]] = {
     "agreement": lambda: bland_altman_plot(*rates(200), 0, "bpm"),
     "agreement of many": lambda: bland_altman_plot(*rates(4000), 0, "bpm"),
     "hypnograms": lambda: hypnograms(*nights()),
+    "one hypnogram": lambda: hypnogram(*nights(), "s3", "a model"),
+    "gains": lambda: gains(gained(16), "share of windows right"),
+    "gains of one method": lambda: gains(gained(3, 1), "share of windows right"),
+    "gains of many people": lambda: gains(gained(1000, 7), "share of windows right"),
+    "losses": losses,
 }
 
 
@@ -169,7 +197,7 @@ def test_labels_are_inside_large_enough_and_apart(name: str, figures: list[Drawi
         assert wide < 1 or high < 1, f"{one!r} and {other!r} overlap"
 
 
-@pytest.mark.parametrize("name", ["forest", "roc", "agreement of many"])
+@pytest.mark.parametrize("name", ["forest", "roc", "agreement of many", "gains"])
 def test_the_same_numbers_give_the_same_bytes(name: str) -> None:
     first, second = ALL[name](), ALL[name]()
     assert first == second
@@ -321,8 +349,37 @@ def test_a_hypnogram_steps_at_each_change_and_breaks_where_epochs_are_missing(
     np.testing.assert_allclose(marks, np.array([300, 330]) / 3600)
 
 
+def test_a_single_hypnogram_is_of_the_subject_asked_for(figures: list[Drawing]) -> None:
+    test, said = nights()
+    told = hypnogram(test, said, "s3", "a model").caption
+    mine = test.subjects == "s3"
+    alike = np.mean(said.test.argmax(axis=1)[mine] == test.values[mine])
+    assert "Hypnogram of s3; truth above, a model below" in told
+    assert f"{100 * alike:.3g} % of 60 epochs alike" in told
+    assert len(figures[0].axes) == 2
+
+
+def test_gains_are_sorted_and_say_who_was_harmed(figures: list[Drawing]) -> None:
+    people = [
+        Gain("kept", 0.0, 0.0, 0.0, adopted=False),
+        Gain("harmed", -0.25, -0.5, 0.0, adopted=True),
+        Gain("gained", 0.5, None, None, adopted=True),
+    ]
+    told = gains({"one": people, "other": people[:1]}, "share of windows right").caption
+    assert "one: 2 of 3 adopted, 1 harmed, from −0.250 to +0.500" in told
+    assert "other: 0 of 1 adopted, 0 harmed, from +0.000 to +0.000" in told
+    first = figures[0].axes[0]
+    assert [t.get_text() for t in first.get_yticklabels()] == ["gained", "kept", "harmed"]
+    squares = [line for line in first.lines if line.get_marker() == "s"]
+    np.testing.assert_array_equal(np.asarray(squares[0].get_xydata()), [[-0.25, 2.0]])
+    hollow = [line for line in first.lines if line.get_markerfacecolor() == "none"]
+    np.testing.assert_array_equal(np.asarray(hollow[0].get_xydata()), [[0.0, 1.0]])
+
+
 def test_hypnograms_need_times() -> None:
     test, said = labels()
     facts = pl.DataFrame({"onset_s": pl.Series([None] * len(test), dtype=pl.Float64)})
     with pytest.raises(ValueError, match="onset_s"):
         hypnograms(replace(test, facts=facts), said)
+    with pytest.raises(ValueError, match="onset_s"):
+        hypnogram(replace(test, facts=facts), said, "0", "a model")
