@@ -64,7 +64,7 @@ clean:
 
 .venv/all: pyproject.toml constraints.txt | .venv/bin/python
 	@echo "Installing biofm and what its tests use into .venv (about 2.3 GB, a few minutes the first time) …"
-	@$(PIP_INSTALL) -e '.[dev,ray,s3,deepspeed]'
+	@$(PIP_INSTALL) -e '.[dev,ray,s3,deepspeed,federated]'
 	@touch .venv/core $@
 
 .venv/bin/python:

@@ -238,10 +238,15 @@ def read_config(config_type: type[T], path: Path, largest: int = 1 << 20) -> T:
         # An alias in YAML can make a few bytes stand for more than any memory holds.
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise ValueError("expected YAML without aliases (*)")
-        parser = _file_parser(config_type)  # type: ignore[arg-type] # a class is hashable
-        return parser.config(config_type, parser.values(["--config", str(path)]))
+        return from_words(config_type, ["--config", str(path)])
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{path}: {' '.join(str(error).split())}; correct it") from None
+
+
+def from_words(config_type: type[T], words: Sequence[str]) -> T:
+    """The config that words of a command line make. Raises `ValueError` where `parse` would end the program."""
+    parser = _file_parser(config_type)  # type: ignore[arg-type] # a class is hashable
+    return parser.config(config_type, parser.values(words))
 
 
 class _HelpFormatter(DefaultHelpFormatter):
