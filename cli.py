@@ -33,6 +33,10 @@ VERBS: dict[str, tuple[str, str]] = {
         ".finetune.ablation.ablate:ablate",
         "compare objectives and backbones at one budget",
     ),
+    "federated simulate": (
+        ".federated.simulate:simulate",
+        "personalise a frozen encoder for each subject, by federated learning",
+    ),
     "embed": (".embedding:embed", "embed recordings with a trained encoder"),
 }
 """Verb → (module:function, one line for `biofm --help`)."""
@@ -40,6 +44,8 @@ VERBS: dict[str, tuple[str, str]] = {
 
 SHIPPED = {"shards build": "shards"}
 """Verb → the folder of shipped configs in which its first word has one, used where none is named."""
+WITHOUT_WORDS = {"federated simulate": "federated/twin"}
+"""Verb → the shipped config that it runs with no word after it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,7 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def shipped_config(verb: str, words: Sequence[str]) -> list[str]:
-    """`--config shards/mesa` for `shards build mesa …`, where that ships and no other is named."""
+    """`--config shards/mesa` for `shards build mesa …`, where that ships and no other is named; the default's."""
+    if not words and verb in WITHOUT_WORDS:
+        return ["--config", WITHOUT_WORDS[verb]]
     named = any(word.partition("=")[0] == "--config" for word in words)
     if verb not in SHIPPED or not words or named:
         return []

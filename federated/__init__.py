@@ -1,0 +1,6 @@
+"""A head per subject over a frozen encoder, on Flower: strategies, engines, the rule of no harm, the report."""
+
+import os
+
+# Flower reads it when it is imported, and would report every run to its makers.
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")

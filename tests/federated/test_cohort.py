@@ -1,0 +1,80 @@
+"""Who is a client, with which windows; and what is refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from biofm.evaluation.embeddings import on
+from biofm.federated.cohort import Cohort, cohort_of
+from biofm.federated.configuration import DivisionConfig, FederatedConfig, RealityConfig
+from biofm.federated.division import TEST, TRAIN, VALIDATION
+from biofm.models.pretrained import load_model
+from biofm.signals.types import MISSING
+
+
+def of(config: FederatedConfig) -> Cohort:
+    return cohort_of(config, load_model(config.models[0]))
+
+
+def test_clients_are_subjects_with_windows_in_each_part(
+    small_cohort: Cohort, subjects: list[str]
+) -> None:
+    assert list(small_cohort.clients) == subjects[:4]
+    assert not small_cohort.left_out
+    places = np.concatenate([c.places for c in small_cohort.clients.values()])
+    assert sorted(places) == list(range(len(small_cohort.truth.values)))
+    for subject, client in small_cohort.clients.items():
+        assert set(small_cohort.truth.subjects[client.places]) == {subject}
+        assert all(len(client.of(role)) for role in (TRAIN, VALIDATION, TEST))
+
+
+def test_who_has_no_window_of_a_part_is_left_out(small_config: FederatedConfig) -> None:
+    with pytest.raises(ValueError, match=r"no window of .*choose shorter blocks .*now 7200 s"):
+        of(replace(small_config, division=DivisionConfig(block_s=7200, guard_s=0)))
+
+
+def test_embeddings_are_those_of_the_streams(small_cohort: Cohort) -> None:
+    with torch.no_grad():
+        made = small_cohort.model(on(small_cohort.streams, torch.device("cpu")))
+    np.testing.assert_allclose(small_cohort.embeddings, made, rtol=0, atol=1e-4)
+
+
+def test_few_labels_leave_the_other_parts_as_they_are(
+    small_config: FederatedConfig, small_cohort: Cohort
+) -> None:
+    few = of(replace(small_config, reality=RealityConfig(few_labels=1.0, labels=5)))
+    for subject, client in few.clients.items():
+        before = small_cohort.clients[subject]
+        assert len(client.of(TRAIN)) == 5
+        assert set(client.of(TRAIN)) <= set(before.of(TRAIN))
+        for role in (VALIDATION, TEST):
+            assert np.array_equal(client.of(role), before.of(role))
+
+
+def test_who_lacks_a_sensor_has_no_samples_of_it(
+    small_config: FederatedConfig, small_cohort: Cohort
+) -> None:
+    lacking = of(replace(small_config, reality=RealityConfig(missing=("hr",), lacking=0.5)))
+    without = [c for c in lacking.clients.values() if c.lacking]
+    assert len(without) == 2
+    for client in lacking.clients.values():
+        rows = torch.from_numpy(client.places)
+        assert [w.modality for w in lacking.streams.values()] == ["hr"]
+        for windows in lacking.streams.values():
+            assert bool((windows.samples[rows] == MISSING).all()) == client.lacking
+        same = np.array_equal(
+            lacking.embeddings[client.places], small_cohort.embeddings[client.places]
+        )
+        assert same != client.lacking
+        assert np.isfinite(lacking.embeddings[client.places]).all()
+
+
+def test_a_task_of_several_labels_is_refused(small_config: FederatedConfig) -> None:
+    with pytest.raises(
+        ValueError, match="ptbxl_all: heads of a federation tell one class of several"
+    ):
+        of(replace(small_config, task="ptbxl_all"))
