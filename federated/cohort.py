@@ -152,11 +152,12 @@ def cohort_of(
     check_fits(config.models, model, reader)
     truth = targets(task, reader)
     onset_s = truth.facts["onset_s"].to_numpy()
-    subjects = np.unique(truth.subjects).tolist()
+    names, number_N = np.unique(truth.subjects, return_inverse=True)
+    subjects = names.tolist()
+    each = np.split(np.argsort(number_N, kind="stable"), np.bincount(number_N).cumsum()[:-1])
     lacking = lacks(config.reality, config.seed, subjects)
     clients, left_out = {}, {}
-    for subject in subjects:
-        places = np.flatnonzero(truth.subjects == subject)
+    for subject, places in zip(subjects, each, strict=True):
         if config.division.kind == "unseen":
             part = np.full(len(places), TEST if subject in judged else TRAIN, np.int8)
         else:

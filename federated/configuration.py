@@ -51,6 +51,8 @@ class LocalConfig:
     """Learning rate of heads, whose inputs have unit deviation."""
     adapter_rate: float = 0.01
     """Learning rate of `bias_norm`, head included."""
+    adapter_share: float = 0.4
+    """Share of the steps that `bias_norm` makes, in rounds and alone: each runs the encoder forwards and backwards."""
     decay: float = 1e-3
     """Weight decay."""
     proximal: float = 0.1
@@ -61,6 +63,8 @@ class LocalConfig:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1 or not self.rate > 0 or not self.adapter_rate > 0:
             raise ValueError("local: steps, batch and rates must be above 0")
+        if not 0 < self.adapter_share <= 1:
+            raise ValueError(f"local: adapter_share lies between 0 and 1, not {self.adapter_share}")
         if min(self.decay, self.proximal, self.pull) < 0:
             raise ValueError("local: decay, proximal and pull must be 0 or more")
 

@@ -24,7 +24,7 @@ from .learners import BiasNorm, Head, Inputs, Learner, Params, SmallModel, windo
 from .local import Batches, Part, best_on_validation, chosen, outputs_of, spread
 from .reality import POISON, drops_out, generator, poisoned, steps_made
 from .scaling import Scaling, own_sums, scaling_of
-from .strategies import STRATEGIES, alone, one_round, part_of
+from .strategies import STRATEGIES, alone, one_round, part_of, steps_of
 
 JUDGED = {"validation": VALIDATION, "test": TEST}
 ALONE = 1 << 30
@@ -122,7 +122,7 @@ class Participants:
             spread(received, len(there)),
             chosen(personal, places),
             self._some(name, TRAIN, there),
-            self._batches(there, round, self.config.local.steps, self.config.local.batch),
+            self._batches(there, round, steps_of(name, self.config.local), self.config.local.batch),
         )
         for key, value in kept.items():
             personal[key][places] = value

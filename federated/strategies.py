@@ -97,6 +97,12 @@ def one_round(
     )
 
 
+def steps_of(name: StrategyName, local: LocalConfig) -> int:
+    """Steps of a round."""
+    share = local.adapter_share if STRATEGIES[name].learner == "bias_norm" else 1.0
+    return max(1, round(local.steps * share))
+
+
 def alone(name: StrategyName, config: FederatedConfig) -> tuple[Descent, int, int]:
     """How a client goes on after the last round: (descent, steps at most, steps between looks at validation).
 
@@ -106,11 +112,11 @@ def alone(name: StrategyName, config: FederatedConfig) -> tuple[Descent, int, in
     if strategy.learner == "small":
         base = config.base
         return Descent(base.rate, local.decay, momentum=0.9), base.steps, base.every
-    rate = personal.rate
+    rate, steps = personal.rate, personal.steps
     if strategy.learner == "bias_norm":
         rate *= local.adapter_rate / local.rate
+        steps = max(1, round(steps * local.adapter_share))
     pull = {"fedprox": local.proximal, "ditto": local.pull}.get(name, 0.0)
-    steps = personal.steps
     if strategy.exchanged == "none":
         steps += config.rounds * local.steps
     return Descent(rate, local.decay, pull=pull), steps, personal.every
