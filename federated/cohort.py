@@ -5,7 +5,7 @@ Shape suffixes: W windows of the reader, N windows with a truth (of all subjects
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -182,6 +182,26 @@ def cohort_of(
     return Cohort(config, task, model, reader, truth, clients, left_out)
 
 
-def physical(streams: Mapping[str, Windows]) -> dict[str, torch.Tensor]:
-    """float32 [N, C, T] by stream, 0 where missing."""
-    return {name: windows.physical()[0] for name, windows in streams.items()}
+def standardised(
+    windows: Windows, learned: NDArray[np.intp], rows: NDArray[np.intp]
+) -> torch.Tensor:
+    """`rows` of windows as float32 [n, C, T], 0 where missing.
+
+    Each channel has mean 0 and deviation 1 over what is there of the windows `learned`.
+    """
+    x_NCT, missing_NCT = _physical(windows, learned)
+    count_C = (~missing_NCT).sum(dim=(0, 2)).clamp_min(1)
+    mean_C1 = (x_NCT.sum(dim=(0, 2)) / count_C)[:, None]
+    apart_NCT = (x_NCT - mean_C1).masked_fill(missing_NCT, 0.0)
+    spread_C1 = (apart_NCT.square().sum(dim=(0, 2)) / count_C).sqrt()[:, None]
+    x_nCT, missing_nCT = _physical(windows, rows)
+    return ((x_nCT - mean_C1) / spread_C1.clamp_min(1e-6)).masked_fill(missing_nCT, 0.0)
+
+
+def _physical(windows: Windows, rows: NDArray[np.intp]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Some windows in physical units, 0 where missing, and where they are missing."""
+    at = torch.from_numpy(rows)
+    some = replace(
+        windows, samples=windows.samples[at], scale=windows.scale[at], offset=windows.offset[at]
+    )
+    return some.physical()

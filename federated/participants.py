@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..evaluation.arrays import Floats
-from .cohort import Cohort, physical
+from .cohort import Cohort, standardised
 from .configuration import StrategyName
 from .division import TEST, TRAIN, VALIDATION
 from .learners import BiasNorm, Head, Inputs, Learner, Params, SmallModel, windows_to_inputs
@@ -193,9 +193,8 @@ class Participants:
         learned, rows = client.learned, client.of(role)
         if kind == "small":
             inputs: Inputs = {
-                name: (x[rows] - x[learned].mean(dim=(0, 2), keepdim=True))
-                / x[learned].std(dim=(0, 2), keepdim=True).clamp_min(1e-6)
-                for name, x in self._physical.items()
+                name: standardised(windows, learned, rows)
+                for name, windows in self.cohort.streams.items()
             }
         else:
             scaling = self._scaling(learned)
@@ -220,10 +219,6 @@ class Participants:
             there = (count > 0).sum()
             weight = torch.from_numpy(len(learned) / (there * np.maximum(count, 1))).float()[values]
         return Part(inputs, torch.from_numpy(values), weight)
-
-    @cached_property
-    def _physical(self) -> dict[str, Tensor]:
-        return physical(self.cohort.streams)
 
     def _scaling(self, learned: NDArray[np.intp]) -> Scaling:
         """The exchanged scaling; of embeddings that of the client itself where it is not exchanged."""

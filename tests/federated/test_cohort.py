@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from biofm.evaluation.embeddings import on
-from biofm.federated.cohort import Cohort, cohort_of
+from biofm.federated.cohort import Cohort, cohort_of, standardised
 from biofm.federated.configuration import DivisionConfig, FederatedConfig, RealityConfig
 from biofm.federated.division import TEST, TRAIN, VALIDATION
 from biofm.models.pretrained import load_model
 from biofm.signals.types import MISSING
+from biofm.signals.windows import Windows
 
 
 def of(config: FederatedConfig) -> Cohort:
@@ -78,3 +79,26 @@ def test_a_task_of_several_labels_is_refused(small_config: FederatedConfig) -> N
         ValueError, match="ptbxl_all: heads of a federation tell one class of several"
     ):
         of(replace(small_config, task="ptbxl_all"))
+
+
+def test_raw_signals_are_scaled_by_what_is_there_of_the_windows_learned_from() -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(60.0, 5.0, (6, 2, 40)).round(1)
+    x[3:] += 30
+    missing = random.random(x.shape) < 0.3
+    samples = np.where(missing, MISSING, (x * 10).round()).astype(np.int16)
+    windows = Windows(
+        "hr",
+        1.0,
+        ("hr", "dhr"),
+        torch.from_numpy(samples),
+        torch.full((6, 2), 0.1),
+        torch.zeros(6, 2),
+    )
+    learned, rows = np.array([0, 1, 2]), np.array([4, 0])
+    found = standardised(windows, learned, rows).numpy()
+    for channel in range(2):
+        there = x[learned, channel][~missing[learned, channel]]
+        expected = (x[rows, channel] - there.mean()) / there.std()
+        expected[missing[rows, channel]] = 0.0
+        assert found[:, channel] == pytest.approx(expected, abs=1e-4)
