@@ -4,3 +4,5 @@ import os
 
 # Flower reads it when it is imported, and would report every run to its makers.
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+# Ray, which runs Flower's simulation, likewise.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

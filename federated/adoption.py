@@ -113,7 +113,7 @@ def pieces(records_N: NDArray[np.str_], onset_s: Floats, piece_s: float) -> NDAr
     Blocks of one part lie a whole number of blocks apart, so that none is cut in two.
     """
     if not np.isfinite(onset_s).all():
-        return np.arange(len(onset_s))
+        return np.unique(records_N, return_inverse=True)[1].reshape(-1)
     _, record_N = np.unique(records_N, return_inverse=True)
     first_s = np.full(record_N.max(initial=-1) + 1, np.inf)
     np.minimum.at(first_s, record_N, onset_s)

@@ -138,9 +138,7 @@ def cohort_of(
             f"{config.task}: heads of a federation tell one class of several, or quantities; this task has several "
             "labels at once"
         )
-    rows = pl.col("split").is_in(config.splits) & ~pl.col("subject").is_in(
-        [*task.exclude_subjects, *config.excluded]
-    )
+    rows = pl.col("split").is_in(config.splits) & ~pl.col("subject").is_in(task.exclude_subjects)
     if only is not None:
         rows &= pl.col("subject").is_in(list(only))
     if task.kind == "regression" and config.privacy.promised:
@@ -148,8 +146,14 @@ def cohort_of(
             f"{config.task}: each client tells the exact sums of its quantities, so that all are scaled alike, and "
             "that breaks what privacy promises: choose a task of classes, or leave privacy out"
         )
-    reader = WindowReader(task.data(config.shards), "clients", seed=config.seed, rows=rows)
+    data = replace(task.data(config.shards), exclude_subjects=config.excluded)
+    reader = WindowReader(data, "clients", seed=config.seed, rows=rows)
     check_fits(config.models, model, reader)
+    if unknown := set(config.reality.missing) - set(reader.config.channels):
+        raise ValueError(
+            f"reality.missing: {', '.join(sorted(unknown))} not among the windows' modalities: "
+            f"{', '.join(reader.config.channels)}"
+        )
     truth = targets(task, reader)
     onset_s = truth.facts["onset_s"].to_numpy()
     names, number_N = np.unique(truth.subjects, return_inverse=True)
@@ -164,8 +168,10 @@ def cohort_of(
             part = roles(
                 config.division, subject, truth.records[places], onset_s[places], config.seed
             )
-        kept = few_labels(config.reality, config.seed, subject, np.flatnonzero(part == TRAIN))
-        part[np.setdiff1d(np.flatnonzero(part == TRAIN), kept)] = LEFT_OUT
+        for role in (TRAIN, VALIDATION):
+            labelled = np.flatnonzero(part == role)
+            kept = few_labels(config.reality, config.seed, subject, labelled)
+            part[np.setdiff1d(labelled, kept)] = LEFT_OUT
         wanted = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
         absent = [name for name, role in wanted.items() if not (part == role).any()]
         if absent and config.division.kind != "unseen":

@@ -119,7 +119,7 @@ class RealityConfig:
     few_labels: float = 0.0
     """Share of the clients that learn from `labels` labelled windows."""
     labels: int = 20
-    """How many labelled windows these have."""
+    """How many labelled windows these have to learn from, and as many to choose on."""
     missing: tuple[str, ...] = ()
     """Modalities that `lacking` of the clients have no sensor for."""
     lacking: float = 0.0
@@ -131,6 +131,10 @@ class RealityConfig:
         shares = (self.dropout, self.stragglers, self.few_labels, self.lacking)
         if not 0 < self.participation <= 1 or not all(0 <= share <= 1 for share in shares):
             raise ValueError("reality: shares lie between 0 and 1, and participation is above 0")
+        if bool(self.missing) != (self.lacking > 0):
+            raise ValueError(
+                "reality: missing names sensors, and lacking says how many lack them: both or none"
+            )
         if self.labels < 1 or self.poisoned < 0:
             raise ValueError("reality: labels must be 1 or more, poisoned 0 or more")
 
@@ -233,6 +237,8 @@ class FederatedConfig:
             raise ValueError("models and shards: name at least one of each")
         if not self.strategies or len(set(self.strategies)) != len(self.strategies):
             raise ValueError("strategies: name at least one, and each once")
+        if len({Path(model).resolve() for model in self.models}) != len(self.models):
+            raise ValueError(f"models: name each folder once, not {', '.join(self.models)}")
         if self.rounds < 1 or self.hidden < 0 or self.minimum < 1 or not self.timeout_s > 0:
             raise ValueError("rounds, minimum and timeout_s must be above 0, hidden 0 or more")
         split = {"fedper", "fedrep"} & set(self.strategies)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
+
 from ..evaluation.leakage import overlap
 from ..evaluation.rounds import Round
-from ..models.pretrained import load_model, training_contents
+from ..models.pretrained import chosen_contents, load_model, training_contents
 from ..shards.leaks import BORROWED
 from .cohort import Cohort, cohort_of
 from .configuration import FederatedConfig
@@ -18,8 +21,8 @@ from .configuration import FederatedConfig
 class Assigned:
     """One encoder's federation: all clients with its embeddings, of whom it judges some.
 
-    `seen` are those of the judged that it saw in pretraining, or may have seen because its folder does not say: no
-    encoder was without them, and reports mark them.
+    `seen` are those of the judged that it learned from or was chosen on, or may have seen because its folder does not
+    say: no encoder was without them, and reports mark them.
     """
 
     folder: Path
@@ -51,16 +54,20 @@ def assigned(config: FederatedConfig) -> list[Assigned]:
 def _dealt(possible: Mapping[str, Sequence[Path]]) -> dict[str, Path]:
     """One encoder for each subject, so that all judge about as many; those with the least choice first."""
     found: dict[str, Path] = {}
+    taken = Counter[Path]()
     for subject in sorted(possible, key=lambda s: (len(possible[s]), s)):
-        taken = list(found.values())
-        found[subject] = min(possible[subject], key=taken.count)
+        found[subject] = min(possible[subject], key=taken.__getitem__)
+        taken[found[subject]] += 1
     return found
 
 
 def _seen(folder: Path, cohort: Cohort) -> set[str]:
-    """Subjects of a cohort that an encoder learned from; all where its folder does not say."""
+    """Subjects of a cohort that an encoder learned from, or was chosen on; all where its folder does not say."""
+    learned, chosen = training_contents(folder), chosen_contents(folder)
+    if learned is not None and chosen is not None:
+        learned = pl.concat([learned, chosen])
     one = Round({"test": cohort.reader}, {"test": cohort.truth}, whole=cohort.task.anchor is None)
-    found = overlap(training_contents(folder), [one])
+    found = overlap(learned, [one])
     if not found.known:
         return set(cohort.clients)
     return {name.removeprefix(BORROWED) for name in found.seen("test")["subject"].unique()}

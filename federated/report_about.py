@@ -21,6 +21,7 @@ def about_section(found: Outcome) -> Section:
     paragraphs = [
         _people(found),
         division_words(config.division),
+        *overlap_words(config.division, found.task.window_s),
         _windows(found),
         _head(config),
         reality_words(config),
@@ -93,6 +94,16 @@ def marked_names(subjects: Sequence[str], seen: frozenset[str] | set[str]) -> st
     return names([f"{subject}†" if subject in seen else subject for subject in subjects])
 
 
+def overlap_words(division: DivisionConfig, window_s: float) -> list[str]:
+    """A warning where windows of unlike parts share samples; else nothing."""
+    if division.kind not in ("blocks", "chronological") or window_s <= 2 * division.guard_s:
+        return []
+    return [
+        f"Windows of {span(window_s)} reach across the guards of {span(division.guard_s)}: some that are judged share "
+        "samples with some that were learned from, and figures may be too good."
+    ]
+
+
 def division_words(division: DivisionConfig) -> str:
     """By what rule windows were divided."""
     guard = f"{span(division.guard_s)} left out on either side of a border"
@@ -105,7 +116,8 @@ def division_words(division: DivisionConfig) -> str:
         "recordings": "Whole recordings in turn are learned from, chosen on, learned from and judged on.",
         "random": "Single windows are dealt at random: half to learn from, a quarter to choose on, a quarter to judge.",
         "unseen": "Whoever is judged takes no part (cold start): the model for all is used as it comes, and there is "
-        "nothing to personalise, to adopt or to be harmed by.",
+        "nothing to personalise, to adopt or to be harmed by. Its embeddings are scaled by all of the person's own "
+        "windows, without labels: a whole recording has to be there.",
     }[division.kind]
 
 
@@ -121,7 +133,8 @@ def reality_words(config: FederatedConfig) -> str:
         said.append(f"{percent(reality.stragglers)} of those asked finish half of their steps")
     if reality.few_labels:
         said.append(
-            f"{percent(reality.few_labels)} of the clients have {reality.labels} labelled windows to learn from"
+            f"{percent(reality.few_labels)} of the clients have {reality.labels} labelled windows to learn from, "
+            "and as many to choose on"
         )
     if reality.missing and reality.lacking:
         said.append(
@@ -166,7 +179,8 @@ def privacy_words(config: FederatedConfig) -> str:
     else:
         how = (
             f"Local differential privacy: each client clips its update to norm {privacy.clip:g} and adds the noise "
-            f"itself, ε {privacy.local_epsilon:g} for one release; it is protected against the server too."
+            f"itself, for ε {privacy.local_epsilon:g} of one release (by the classical bound, "
+            "which is too low above 8); it is protected against the server too."
         )
     covers = (
         f"The ε beside each strategy is of all its rounds with one encoder (Rényi accounting, δ = {privacy.delta:g}, "

@@ -99,7 +99,8 @@ def rule_section(found: Outcome) -> Section:
         "Fixed beforehand: a client takes its personalised model only where a one-sided t-test says with "
         f"{percent(found.config.personal.confidence)} confidence that it does better on the client's own validation "
         "windows than its fallback. The fallback is the model for all or its Base, whichever is better there. Harmed "
-        "is a client whose adopted model does worse on test than the fallback would have."
+        "is a client whose adopted model does worse on test than the fallback would have. The same windows chose how "
+        "far the personalised model went, so the test is milder than it sounds: what counts is who was harmed."
     )
     error = (
         f"The test and the intervals within a client count pieces of {span(found.piece_s)}: windows that follow "

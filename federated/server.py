@@ -108,7 +108,7 @@ def serve(
     members = everybody - set(judged) if unseen else everybody
     if not members:
         raise ValueError(
-            "division unseen: nobody is left to learn from; name several encoders, or encoders that saw some"
+            "division unseen: nobody is left to learn from; name several encoders, each of which leaves out others"
         )
     federation.scaling = _scaling(federation, members)
     for name in shown(config.strategies):

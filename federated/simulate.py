@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -83,7 +82,6 @@ def _by_flower(
     config: FederatedConfig, one: Assigned, partition: dict[str, int], judged: list[int]
 ) -> list[Run]:
     """The same by Flower's simulation on Ray, one process a core."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from flwr.app import Context
     from flwr.server.superlink.fleet.vce.backend import BackendConfig
     from flwr.serverapp import Grid, ServerApp

@@ -31,7 +31,8 @@ from .make_embedder import make_embedder, stored_config
 
 FORMAT = 2
 """Version of the folder's layout."""
-TRAINING = "training.parquet"
+TRAINING, CHOSEN = "training.parquet", "chosen.parquet"
+"""What a model learned from, and what its best weights were chosen on."""
 
 
 class PretrainedModel(nn.Module):
@@ -150,10 +151,12 @@ def save_model(
     facts: dict[str, Any],
     card: str,
     training: pl.DataFrame | None = None,
+    chosen: pl.DataFrame | None = None,
 ) -> None:
     """Write the model folder at once, or not at all. `facts` are plain values kept in `config.json`.
 
-    `training` is what it learned from (`shards.contents.contents`); None where nobody knows.
+    `training` is what it learned from (`shards.contents.contents`), `chosen` what its best weights were chosen on; None
+    where nobody knows.
     """
     config = {
         "format": FORMAT,
@@ -162,7 +165,7 @@ def save_model(
         "window_s": window_s,
         "facts": facts,
     }
-    write_model_folder(folder, encoder, config, card, training)
+    write_model_folder(folder, encoder, config, card, training, chosen)
 
 
 def write_model_folder(
@@ -171,6 +174,7 @@ def write_model_folder(
     config: dict[str, Any],
     card: str,
     training: pl.DataFrame | None,
+    chosen: pl.DataFrame | None = None,
 ) -> None:
     """Weights, `config.json`, card and what was learned from, at once or not at all: any model's folder."""
     weights = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
@@ -178,8 +182,9 @@ def write_model_folder(
         save_file(weights, aside / "model.safetensors")
         (aside / "config.json").write_text(json.dumps(config, indent=1) + "\n")
         (aside / "README.md").write_text(card)
-        if training is not None:
-            training.write_parquet(aside / TRAINING, compression_level=9)
+        for name, table in ((TRAINING, training), (CHOSEN, chosen)):
+            if table is not None:
+                table.write_parquet(aside / name, compression_level=9)
 
 
 def training_contents(source: str | Path) -> pl.DataFrame | None:
@@ -187,7 +192,16 @@ def training_contents(source: str | Path) -> pl.DataFrame | None:
 
     Raises `FileNotFoundError` where there is no such model.
     """
-    path = model_folder(source) / TRAINING
+    return _contents(source, TRAINING)
+
+
+def chosen_contents(source: str | Path) -> pl.DataFrame | None:
+    """What its best weights were chosen on, likewise."""
+    return _contents(source, CHOSEN)
+
+
+def _contents(source: str | Path, name: str) -> pl.DataFrame | None:
+    path = model_folder(source) / name
     return pl.read_parquet(path) if path.is_file() else None
 
 
@@ -246,7 +260,8 @@ def download(name: str) -> Path:
     try:
         return Path(
             snapshot_download(
-                name, allow_patterns=["config.json", "model.safetensors", "README.md", TRAINING]
+                name,
+                allow_patterns=["config.json", "model.safetensors", "README.md", TRAINING, CHOSEN],
             )
         )
     except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:

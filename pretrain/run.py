@@ -119,7 +119,7 @@ def make_parts(
     shown: Shown[T] | None,
 ) -> Parts:
     """What the training run calls, bound to this run's data and model."""
-    out, learned = config.run.out, contents(training)
+    out, learned, chosen = config.run.out, contents(training), contents(validation)
     watch = Watch(config, accelerator, objective, training, validation)
 
     def write_model(folder: Path, facts: dict[str, Any]) -> None:
@@ -133,6 +133,7 @@ def make_parts(
             facts,
             card,
             training=learned,
+            chosen=chosen,
         )
 
     def draw(progress: Progress) -> list[Path]:

@@ -44,16 +44,29 @@ def test_embeddings_are_those_of_the_streams(small_cohort: Cohort) -> None:
     np.testing.assert_allclose(small_cohort.embeddings, made, rtol=0, atol=1e-4)
 
 
-def test_few_labels_leave_the_other_parts_as_they_are(
+def test_few_labels_leave_the_tested_ones_as_they_are(
     small_config: FederatedConfig, small_cohort: Cohort
 ) -> None:
     few = of(replace(small_config, reality=RealityConfig(few_labels=1.0, labels=5)))
     for subject, client in few.clients.items():
         before = small_cohort.clients[subject]
-        assert len(client.of(TRAIN)) == 5
-        assert set(client.of(TRAIN)) <= set(before.of(TRAIN))
-        for role in (VALIDATION, TEST):
-            assert np.array_equal(client.of(role), before.of(role))
+        for role in (TRAIN, VALIDATION):
+            assert len(client.of(role)) == 5
+            assert set(client.of(role)) <= set(before.of(role))
+        assert np.array_equal(client.of(TEST), before.of(TEST))
+
+
+def test_names_that_there_are_not_are_refused(small_config: FederatedConfig) -> None:
+    """Somebody meant to be left out would stay in, and nobody would lack a sensor."""
+    with pytest.raises(ValueError, match="nobody is called somebody"):
+        of(replace(small_config, excluded=("somebody",)))
+    misspelt = RealityConfig(missing=("heart_rate",), lacking=0.5)
+    with pytest.raises(ValueError, match="heart_rate not among the windows' modalities: hr"):
+        of(replace(small_config, reality=misspelt))
+    with pytest.raises(ValueError, match="both or none"):
+        RealityConfig(missing=("hr",))
+    with pytest.raises(ValueError, match="name each folder once"):
+        replace(small_config, models=small_config.models * 2)
 
 
 def test_who_lacks_a_sensor_has_no_samples_of_it(

@@ -13,7 +13,7 @@ from biofm.evaluation.tasks import load_task
 from biofm.federated.configuration import DivisionConfig, FederatedConfig
 from biofm.federated.division import TEST, TRAIN
 from biofm.federated.encoders import assigned
-from biofm.models.pretrained import TRAINING
+from biofm.models.pretrained import CHOSEN, TRAINING
 from biofm.shards.contents import contents
 from biofm.shards.reader import WindowReader
 
@@ -84,3 +84,21 @@ def test_the_unseen_are_tested_on_all_their_windows(
         assert len(one.judged) == 2
         for subject, client in one.cohort.clients.items():
             assert (client.roles == (TEST if subject in one.judged else TRAIN)).all()
+
+
+def test_whom_an_encoder_was_chosen_on_is_seen_too(
+    small_config: FederatedConfig,
+    subjects: list[str],
+    sleep_shards: Path,
+    tmp_path: Path,
+    tiny_encoder: Path,
+) -> None:
+    """Its best weights are those that were best for these people."""
+    other = tmp_path / "runs" / "other" / "best"
+    shutil.copytree(tiny_encoder, other)
+    task = load_task(small_config.task)
+    first = pl.col("subject") == subjects[0]
+    reader = WindowReader(task.data((str(sleep_shards),)), "chosen", seed=0, rows=first)
+    contents(reader).write_parquet(other / CHOSEN)
+    found = assigned(replace(small_config, models=(str(other),)))[0]
+    assert found.seen == {subjects[0]}

@@ -34,7 +34,7 @@ def test_shares_are_kept(share: float) -> None:
     assert dropped == pytest.approx(share, abs=0.04)
     assert halved == pytest.approx(share, abs=0.04)
     assert few == pytest.approx(share, abs=0.12)
-    assert len(lacks(RealityConfig(lacking=share), 0, NAMES)) == round(200 * share)
+    assert len(lacks(RealityConfig(missing=("hr",), lacking=share), 0, NAMES)) == round(200 * share)
     assert len(asked(RealityConfig(participation=share), 0, 1, range(200))) == round(200 * share)
 
 
@@ -55,7 +55,7 @@ def test_a_straggler_makes_a_step_at_least() -> None:
 
 @given(st.permutations(range(30)), st.integers(0, 5), st.integers(1, 9))
 def test_the_order_of_clients_does_not_matter(order: list[int], seed: int, round: int) -> None:
-    part = RealityConfig(participation=0.3, lacking=0.3, poisoned=4)
+    part = RealityConfig(participation=0.3, missing=("hr",), lacking=0.3, poisoned=4)
     assert asked(part, seed, round, order) == asked(part, seed, round, range(30))
     names = [f"s{n}" for n in order]
     assert lacks(part, seed, names) == lacks(part, seed, sorted(names))

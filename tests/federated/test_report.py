@@ -350,7 +350,7 @@ def test_what_went_wrong_and_what_is_private_is_said(tmp_path: Path) -> None:
     assert "noise of 1.5 times" in privacy_words(central)
     assert "δ = 0.0001" in privacy_words(central)
     local = replace(plain, privacy=PrivacyConfig(local_epsilon=4.0))
-    assert "ε 4 for one release" in privacy_words(local)
+    assert "ε 4 of one release" in privacy_words(local)
     secure = replace(plain, privacy=PrivacyConfig(secure_aggregation=True))
     assert "sees the sum of the updates" in privacy_words(secure)
 
