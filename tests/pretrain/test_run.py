@@ -179,6 +179,7 @@ def test_a_run_leaves_a_model_pictures_metrics_and_its_config(whole: Path) -> No
     assert {p.name for p in (whole / "best").iterdir()} == {
         "model.safetensors",
         "training.parquet",
+        "chosen.parquet",
         "config.json",
         "README.md",
     }
