@@ -105,3 +105,15 @@ def test_nothing_is_reported_to_flowers_makers() -> None:
         [sys.executable, "-c", words], env=environment, capture_output=True, text=True, check=True
     )
     assert said.stdout.strip() == "0"
+
+
+def test_without_flower_it_says_what_to_install() -> None:
+    words = (
+        "import sys, importlib.util as u; found = u.find_spec\n"
+        "u.find_spec = lambda name, *rest: None if name == 'flwr' else found(name, *rest)\n"
+        "from biofm.cli import main; sys.exit(main(['federated', 'simulate', '--help']))"
+    )
+    said = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True)
+    assert said.returncode == 1
+    assert "pip install 'biofm[federated]'" in said.stderr
+    assert "Traceback" not in said.stderr
