@@ -24,7 +24,7 @@ import polars as pl
 from biofm.evaluation.targets import Targets
 from biofm.evaluation.tasks import load_task
 from biofm.federated.cohort import Client, Cohort
-from biofm.federated.configuration import FederatedConfig
+from biofm.federated.configuration import FederatedConfig, PersonalConfig
 from biofm.federated.grids import InProcessGrid
 from biofm.federated.learners import Params
 from biofm.federated.messages import to_params
@@ -33,6 +33,7 @@ from biofm.federated.server import serve
 
 WIDTH, CLASSES, WINDOWS = 192, 4, 200
 FEW_CLIENTS, FEW_ROUNDS = 20, 4
+SOME_CLIENTS = 200
 
 
 def cohort_of(clients: int, rounds: int) -> Cohort:
@@ -44,6 +45,8 @@ def cohort_of(clients: int, rounds: int) -> Cohort:
         strategies=("fedavg",),
         rounds=rounds,
         hidden=0,
+        # What clients do afterwards on their own is no part of a round.
+        personal=PersonalConfig(steps=1, every=1),
     )
     random = np.random.default_rng(0)
     number = clients * WINDOWS
@@ -152,9 +155,10 @@ def main() -> None:
     )
 
     large, small = cohort_of(clients, rounds), cohort_of(FEW_CLIENTS, FEW_ROUNDS)
+    middle = cohort_of(SOME_CLIENTS, 5)
     rows = {
         "as one batch": (timed(InProcessGrid, large, rounds)[0], clients, rounds),
-        "one after another": (timed(OneAtATime, cohort_of(clients, 2), 2)[0], clients, 2),
+        "one after another": (timed(OneAtATime, middle, 5)[0], SOME_CLIENTS, 5),
         "Flower's simulation": (flower(small, FEW_ROUNDS)[0], FEW_CLIENTS, FEW_ROUNDS),
     }
     first = rows["as one batch"]
