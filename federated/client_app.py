@@ -22,7 +22,7 @@ from .answering import IMPOSSIBLE, REFUSED, answer
 from .cohort import Cohort, cohort_of
 from .configuration import FederatedConfig, StrategyName
 from .keeping import keep
-from .messages import TRAIN, to_params, to_record
+from .messages import TRAIN, replying, to_params, to_record
 from .participants import Answers, Participants
 from .privacy import protected
 from .secure import secured
@@ -74,13 +74,7 @@ def _handle(message: Message, context: Context, node: Node) -> Message:
         return secret
     said = answer(participants, kind, message.content, [subject], kept)
     _store(participants, context)
-
-    def reply(asked: Message) -> Message:
-        if isinstance(said[0], Error):
-            return Message(said[0], reply_to=asked)
-        return Message(said[0], reply_to=asked)
-
-    return protected(node.config, message, reply)
+    return protected(node.config, message, functools.partial(replying, said[0]))
 
 
 def _client(node: Node, context: Context) -> tuple[Participants, str]:

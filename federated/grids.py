@@ -19,7 +19,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from .answering import IMPOSSIBLE, Keep, answer
-from .messages import ARRAYS, CONFIG, DESCRIBE, TRAIN, array_bytes, empty_context
+from .messages import ARRAYS, CONFIG, DESCRIBE, TRAIN, array_bytes, empty_context, replying
 from .participants import Participants
 from .privacy import protected
 from .secure import secured
@@ -187,7 +187,7 @@ class InProcessGrid(Grid):
             return [self._secured(message, s) for message, s in zip(group, subjects, strict=True)]
         answers = answer(self.participants, kind, content, subjects, self.keep)
         return [
-            protected(config, message, functools.partial(_reply, said))
+            protected(config, message, functools.partial(replying, said))
             for message, said in zip(group, answers, strict=True)
         ]
 
@@ -226,12 +226,6 @@ class InProcessGrid(Grid):
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Not offered: answers come at once."""
         raise NotImplementedError("send_and_receive answers at once")
-
-
-def _reply(said: RecordDict | Error, message: Message) -> Message:
-    if isinstance(said, Error):
-        return Message(said, reply_to=message)
-    return Message(said, reply_to=message)
 
 
 def _whole(reply: Message, name: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord, Context, Message, RecordDict
+from flwr.app import Array, ArrayRecord, Context, Error, Message, RecordDict
 from numpy.typing import NDArray
 
 from ..evaluation.arrays import Floats
@@ -21,6 +21,13 @@ ARRAYS, SCALING, CONFIG, METRICS = "arrays", "scaling", "config", "metrics"
 def empty_context() -> Context:
     """What Flower wants of a node or a server where there is nothing to say."""
     return Context(run_id=0, node_id=0, node_config={}, state=RecordDict(), run_config={})
+
+
+def replying(said: RecordDict | Error, message: Message) -> Message:
+    """A client's answer, or its error, as the reply to a message."""
+    if isinstance(said, Error):
+        return Message(said, reply_to=message)
+    return Message(said, reply_to=message)
 
 
 def to_record(params: Params) -> ArrayRecord:
