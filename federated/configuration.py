@@ -181,8 +181,8 @@ class FederatedConfig:
     """A federation: one subject, one client."""
 
     models: tuple[str, ...]
-    """Folders of pretrained encoders (RUN/best). With several, each subject is judged with the first one that
-    never saw it, in a federation of its own that all subjects take part in."""
+    """Folders of pretrained encoders (RUN/best). With several, each subject is judged with one that never saw it, in
+    a federation of its own that all subjects take part in."""
     shards: tuple[str, ...]
     """Shard folders of the task's data set."""
     task: str

@@ -83,28 +83,24 @@ class BiasNorm(Learner):
 
     def __init__(self, encoder: Embedder, like: Mapping[str, Windows], head: Head) -> None:
         # The encoder's own tensors stay as they are: those that move are handed in.
-        self.encoder, self.like, self.head = encoder.requires_grad_(False), dict(like), head
-        self.adapted = adapted_names(encoder)
+        self.embedding, self.like, self.head = _Embedding(encoder), dict(like), head
+        self.embedding.requires_grad_(False)
+        self.adapted = adapted_names(self.embedding)
         if not self.adapted:
             raise ValueError("bias_norm: the encoder has no bias and no norm to adapt")
 
     def initial(self, seed: int) -> Params:
         """The encoder's own values, and a head's beginning."""
-        own = dict(self.encoder.named_parameters())
+        own = dict(self.embedding.named_parameters())
         return {
-            **{f"encoder.{name}": own[name].detach().clone() for name in self.adapted},
+            **{name: own[name].detach().clone() for name in self.adapted},
             **self.head.initial(seed),
         }
 
     def outputs(self, params: Params, inputs: Inputs) -> Tensor:
         """Windows as `windows_to_inputs` gives them → [B, K]."""
-        own = {
-            name.removeprefix("encoder."): value
-            for name, value in params.items()
-            if name.startswith("encoder.")
-        }
-        streams = inputs_to_windows(inputs, self.like)
-        x_BD = functional_call(_Embedding(self.encoder), own_names(own), (streams,))
+        own = {name: params[name] for name in self.adapted}
+        x_BD = functional_call(self.embedding, own, (inputs_to_windows(inputs, self.like),))
         x_BD = (x_BD - inputs["centre"]) / inputs["spread"]
         return self.head.outputs(params, {"x": x_BD})
 
@@ -118,11 +114,6 @@ class _Embedding(nn.Module):
 
     def forward(self, streams: Mapping[str, Windows]) -> Tensor:
         return self.encoder.embed(streams)
-
-
-def own_names(params: Params) -> Params:
-    """The names under which `_Embedding` holds an encoder's parameters."""
-    return {f"encoder.{name}": value for name, value in params.items()}
 
 
 def adapted_names(encoder: nn.Module) -> list[str]:

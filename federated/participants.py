@@ -69,6 +69,7 @@ class Participants:
         self.personal: dict[StrategyName, Params] = {}
         self.scaling: Scaling | None = None
         self._parts: dict[tuple[str, int], Part] = {}
+        self._learners: dict[StrategyName, Learner] = {}
 
     @cached_property
     def outputs(self) -> int:
@@ -80,10 +81,6 @@ class Participants:
         if name not in self._learners:
             self._learners[name] = self._make(name)
         return self._learners[name]
-
-    @cached_property
-    def _learners(self) -> dict[StrategyName, Learner]:
-        return {}
 
     def _make(self, name: StrategyName) -> Learner:
         kind = STRATEGIES[name].learner

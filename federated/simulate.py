@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from ..configuration import write_config
@@ -33,7 +32,6 @@ def simulate(config: FederatedConfig) -> None:
     With no arguments it runs on synthetic people (`--config federated/twin`), whose shards and encoder it makes.
     """
     ensure_clients(config.models, config.shards)
-    torch.manual_seed(config.seed)
     found = assigned(config)
     _introduce(config, found)
     runs = [(one.folder, run) for one in found for run in _run(config, one)]
